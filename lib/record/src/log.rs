@@ -1,0 +1,481 @@
+//! The logs batch: rows of streams, columnar.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
+    MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
+    TimestampNanosecondArray, UInt32Array, UInt64Array,
+};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit, UInt32Type};
+
+use crate::batch::{self, column, label_column, read_labels, shape};
+use crate::error::BatchError;
+use crate::labels::Labels;
+use crate::limits::Limits;
+use crate::source::SourceId;
+use crate::time::TimestampNanos;
+
+/// The structured metadata of a row: name and value pairs, in the order given.
+pub type Attributes = Vec<(String, String)>;
+
+const TIME: usize = 0;
+const STREAM: usize = 1;
+const LINE: usize = 2;
+const ATTRIBUTES: usize = 3;
+const SOURCE: usize = 4;
+const OFFSET: usize = 5;
+
+/// Log rows with their streams, times, attributes and source offsets. Cloning is cheap.
+///
+/// Rows stand in the order they were read; nothing is sorted.
+#[derive(Clone, Debug)]
+pub struct LogBatch {
+    rows: RecordBatch,
+    stream_index: Arc<[u32]>,
+    streams: Arc<[Labels]>,
+    sources: Arc<[SourceId]>,
+}
+
+fn entry_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, false),
+    ])
+}
+
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+    let dictionary = |values| DataType::Dictionary(Box::new(DataType::UInt32), Box::new(values));
+    let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let entries = Field::new("attribute", DataType::Struct(entry_fields()), false);
+    Arc::new(Schema::new(vec![
+        Field::new("time", time, false),
+        Field::new("stream", dictionary(DataType::Utf8), false),
+        Field::new("line", DataType::Utf8, false),
+        Field::new("attributes", DataType::Map(Arc::new(entries), false), false),
+        Field::new("source", dictionary(DataType::FixedSizeBinary(16)), true),
+        Field::new("source_offset", DataType::UInt64, false),
+    ]))
+});
+
+impl LogBatch {
+    /// The distinct streams; [`LogBatch::stream_index`] points into them.
+    pub fn streams(&self) -> &[Labels] {
+        &self.streams
+    }
+
+    /// The distinct sources.
+    pub fn sources(&self) -> &[SourceId] {
+        &self.sources
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Time of each row, ns since the Unix epoch.
+    pub fn times(&self) -> &[i64] {
+        column::<TimestampNanosecondArray>(&self.rows, TIME).values()
+    }
+
+    /// Which of [`LogBatch::streams`] each row belongs to.
+    pub fn stream_index(&self) -> &[u32] {
+        &self.stream_index
+    }
+
+    /// The stream of row `row`.
+    pub fn stream(&self, row: usize) -> &Labels {
+        &self.streams[self.stream_index[row] as usize]
+    }
+
+    /// The line of row `row`, without its newline.
+    pub fn line(&self, row: usize) -> &str {
+        column::<StringArray>(&self.rows, LINE).value(row)
+    }
+
+    /// The attributes of row `row`.
+    pub fn attributes(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
+        let map: &MapArray = column(&self.rows, ATTRIBUTES);
+        let names: &StringArray = map.keys().as_any().downcast_ref().expect("checked by decode");
+        let values: &StringArray = map.values().as_any().downcast_ref().expect("checked by decode");
+        let offsets = map.value_offsets();
+        let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+        (start..end).map(move |i| (names.value(i), values.value(i)))
+    }
+
+    /// The source of row `row` and the offset just after it, or `None` for a pushed row.
+    pub fn source(&self, row: usize) -> Option<(SourceId, u64)> {
+        let sources: &DictionaryArray<UInt32Type> = column(&self.rows, SOURCE);
+        let index = sources.key(row)?;
+        let offset = column::<UInt64Array>(&self.rows, OFFSET).value(row);
+        Some((self.sources[index], offset))
+    }
+
+    /// Bytes of all lines, without newlines: what users call the raw size.
+    pub fn raw_bytes(&self) -> u64 {
+        let lines: &StringArray = column(&self.rows, LINE);
+        let offsets = lines.value_offsets();
+        (offsets[lines.len()] - offsets[0]).unsigned_abs().into()
+    }
+
+    /// The rows where `mask` is true, in order.
+    ///
+    /// # Panics
+    /// When `mask` is not as long as the batch.
+    pub fn filter(&self, mask: &[bool]) -> Self {
+        assert_eq!(mask.len(), self.len(), "one flag a row");
+        let kept = filter_record_batch(&self.rows, &BooleanArray::from(mask.to_vec()))
+            .expect("lengths are equal");
+        let index = self.stream_index.iter().zip(mask).filter(|(_, keep)| **keep);
+        Self {
+            rows: kept,
+            stream_index: index.map(|(stream, _)| *stream).collect(),
+            streams: Arc::clone(&self.streams),
+            sources: Arc::clone(&self.sources),
+        }
+    }
+
+    /// All rows of all batches in order, with one dictionary.
+    ///
+    /// # Errors
+    /// When the result would pass Arrow's 2 GiB of lines.
+    pub fn concat(batches: &[Self]) -> Result<Self, BatchError> {
+        let rows = concat_batches(&SCHEMA, batches.iter().map(|b| &b.rows))?;
+        Self::from_rows(rows, &Limits { streams_max: usize::MAX, ..Limits::default() })
+    }
+
+    /// The message payload: an Arrow IPC stream of `docs/formats/batch.md`.
+    ///
+    /// # Errors
+    /// When Arrow cannot write it; does not happen for batches this crate built.
+    pub fn encode(&self) -> Result<Vec<u8>, BatchError> {
+        batch::encode(&self.rows)
+    }
+
+    /// Reads a payload, checking every column.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, of another shape, or over a limit.
+    pub fn decode(payload: &[u8], limits: &Limits) -> Result<Self, BatchError> {
+        let read = Self::from_rows(batch::decode(payload, &SCHEMA, limits)?, limits)?;
+        read.check_limits(limits)?;
+        Ok(read)
+    }
+
+    fn from_rows(rows: RecordBatch, limits: &Limits) -> Result<Self, BatchError> {
+        let (stream_index, streams) = read_labels(&rows, STREAM, limits)?;
+        let sources: &DictionaryArray<UInt32Type> = column(&rows, SOURCE);
+        let ids: &FixedSizeBinaryArray = sources
+            .values()
+            .as_any()
+            .downcast_ref()
+            .ok_or_else(|| shape("sources are not 16 bytes"))?;
+        if ids.null_count() != 0 {
+            return Err(shape("a source is null"));
+        }
+        let id = |i| SourceId(std::array::from_fn(|at| ids.value(i)[at]));
+        let sources = (0..ids.len()).map(id).collect();
+        for at in [TIME, LINE, ATTRIBUTES, OFFSET] {
+            if rows.column(at).null_count() != 0 {
+                return Err(shape(&format!("column {at} has nulls")));
+            }
+        }
+        Ok(Self { rows, stream_index: stream_index.into(), streams: streams.into(), sources })
+    }
+
+    fn check_limits(&self, limits: &Limits) -> Result<(), BatchError> {
+        let lines: &StringArray = column(&self.rows, LINE);
+        let longest = lines.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        let longest = usize::try_from(longest).unwrap_or(0);
+        BatchError::check("line_bytes_max", longest, limits.line_bytes_max)?;
+        let map: &MapArray = column(&self.rows, ATTRIBUTES);
+        if map.keys().null_count() != 0 || map.values().null_count() != 0 {
+            return Err(shape("an attribute is null"));
+        }
+        let widest = map.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        let widest = usize::try_from(widest).unwrap_or(0);
+        BatchError::check("attributes_max", widest, limits.attributes_max)?;
+        for row in 0..self.len() {
+            for (name, value) in self.attributes(row) {
+                let (name, value) = (name.len(), value.len());
+                BatchError::check("label_name_bytes_max", name, limits.label_name_bytes_max)?;
+                let max = limits.attribute_value_bytes_max;
+                BatchError::check("attribute_value_bytes_max", value, max)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Collects rows into a [`LogBatch`].
+#[derive(Debug)]
+pub struct LogBatchBuilder {
+    times: Vec<i64>,
+    stream_index: Vec<u32>,
+    streams: Vec<Labels>,
+    stream_ids: HashMap<Labels, u32>,
+    lines: StringBuilder,
+    attributes: MapBuilder<StringBuilder, StringBuilder>,
+    source_index: Vec<Option<u32>>,
+    sources: Vec<SourceId>,
+    source_ids: HashMap<SourceId, u32>,
+    offsets: Vec<u64>,
+    bytes: usize,
+}
+
+/// What a row costs beside its line and attributes: the fixed-width columns.
+const ROW_BYTES: usize = 8 + 4 + 4 + 4 + 4 + 8;
+
+impl Default for LogBatchBuilder {
+    fn default() -> Self {
+        let names = MapFieldNames {
+            entry: "attribute".to_owned(),
+            key: "name".to_owned(),
+            value: "value".to_owned(),
+        };
+        let attributes = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+            .with_values_field(Field::new("value", DataType::Utf8, false));
+        Self {
+            times: Vec::new(),
+            stream_index: Vec::new(),
+            streams: Vec::new(),
+            stream_ids: HashMap::new(),
+            lines: StringBuilder::new(),
+            attributes,
+            source_index: Vec::new(),
+            sources: Vec::new(),
+            source_ids: HashMap::new(),
+            offsets: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl LogBatchBuilder {
+    /// An empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a row. `source` is the file's identity and the offset just after the record.
+    pub fn push<N: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        time: TimestampNanos,
+        stream: &Labels,
+        line: &str,
+        attributes: &[(N, V)],
+        source: Option<(SourceId, u64)>,
+    ) {
+        let stream = self.stream_id(stream);
+        self.times.push(time.0);
+        self.stream_index.push(stream);
+        self.lines.append_value(line);
+        self.bytes += ROW_BYTES + line.len();
+        for (name, value) in attributes {
+            self.attributes.keys().append_value(name);
+            self.attributes.values().append_value(value);
+            self.bytes += name.as_ref().len() + value.as_ref().len() + 8;
+        }
+        self.attributes.append(true).expect("as many names as values were appended");
+        let source_index = source.map(|(id, _)| self.source_id(id));
+        self.source_index.push(source_index);
+        self.offsets.push(source.map_or(0, |(_, offset)| offset));
+    }
+
+    /// Rows so far.
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// About what the batch takes in memory and, uncompressed, on the queue.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The batch of all rows so far; the builder is empty again.
+    pub fn finish(&mut self) -> LogBatch {
+        let mut done = std::mem::take(self);
+        let mut ids = FixedSizeBinaryBuilder::with_capacity(done.sources.len(), 16);
+        for source in &done.sources {
+            ids.append_value(source.0).expect("a source id has 16 bytes");
+        }
+        let source_keys = UInt32Array::from(done.source_index);
+        let sources = DictionaryArray::<UInt32Type>::try_new(source_keys, Arc::new(ids.finish()))
+            .expect("source indexes are in range");
+        let streams = label_column(done.stream_index.clone(), &done.streams)
+            .expect("stream indexes are in range");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampNanosecondArray::from(done.times).with_timezone("UTC")),
+            streams,
+            Arc::new(done.lines.finish()),
+            Arc::new(done.attributes.finish()),
+            Arc::new(sources),
+            Arc::new(UInt64Array::from(done.offsets)),
+        ];
+        let rows = RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
+            .expect("the columns are those of the schema");
+        LogBatch {
+            rows,
+            stream_index: done.stream_index.into(),
+            streams: done.streams.into(),
+            sources: done.sources.into(),
+        }
+    }
+
+    fn stream_id(&mut self, stream: &Labels) -> u32 {
+        if let Some(id) = self.stream_ids.get(stream) {
+            return *id;
+        }
+        let id = u32::try_from(self.streams.len()).expect("a batch holds far fewer streams");
+        self.bytes += stream.iter().map(|(n, v)| n.len() + v.len() + 6).sum::<usize>();
+        self.streams.push(stream.clone());
+        self.stream_ids.insert(stream.clone(), id);
+        id
+    }
+
+    fn source_id(&mut self, source: SourceId) -> u32 {
+        *self.source_ids.entry(source).or_insert_with(|| {
+            self.sources.push(source);
+            u32::try_from(self.sources.len() - 1).expect("a batch holds far fewer sources")
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the builder was given for one row, the oracle of these tests.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Row {
+        time: i64,
+        stream: Labels,
+        line: String,
+        attributes: Attributes,
+        source: Option<(SourceId, u64)>,
+    }
+
+    fn build(rows: &[Row]) -> LogBatch {
+        let mut builder = LogBatchBuilder::new();
+        for row in rows {
+            let time = TimestampNanos(row.time);
+            builder.push(time, &row.stream, &row.line, &row.attributes, row.source);
+        }
+        assert_eq!(builder.len(), rows.len());
+        builder.finish()
+    }
+
+    fn rows(batch: &LogBatch) -> Vec<Row> {
+        let row = |i: usize| Row {
+            time: batch.times()[i],
+            stream: batch.stream(i).clone(),
+            line: batch.line(i).to_owned(),
+            attributes: batch.attributes(i).map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+            source: batch.source(i),
+        };
+        (0..batch.len()).map(row).collect()
+    }
+
+    fn any_row() -> impl Strategy<Value = Row> {
+        let labels = prop::collection::vec(("[ab]", "[xy]{0,2}"), 0..3);
+        let attributes = prop::collection::vec(("[a-c]", ".{0,5}"), 0..3);
+        let source = prop::option::of((0_u8..3, any::<u64>()));
+        (any::<i64>(), labels, any::<String>(), attributes, source).prop_map(
+            |(time, labels, line, attributes, source)| Row {
+                time,
+                stream: Labels::from_pairs(labels),
+                line,
+                attributes,
+                source: source.map(|(file, offset)| (SourceId::of(&[&[file]]), offset)),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_filtering_and_joining_keep_every_row(
+            first in prop::collection::vec(any_row(), 0..20),
+            second in prop::collection::vec(any_row(), 0..20),
+            keep in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let limits = Limits::default();
+            let (a, b) = (build(&first), build(&second));
+            let a = LogBatch::decode(&a.encode().unwrap(), &limits).unwrap();
+            prop_assert_eq!(rows(&a), first.clone());
+            let joined = LogBatch::concat(&[a, b]).unwrap();
+            let all: Vec<Row> = first.into_iter().chain(second).collect();
+            prop_assert_eq!(rows(&joined), all.clone());
+            prop_assert_eq!(joined.raw_bytes(), all.iter().map(|r| r.line.len() as u64).sum::<u64>());
+            let mask = &keep[..all.len()];
+            let kept: Vec<Row> =
+                all.iter().zip(mask).filter(|(_, k)| **k).map(|(r, _)| r.clone()).collect();
+            let filtered = joined.filter(mask);
+            prop_assert_eq!(rows(&filtered), kept.clone());
+            let again = LogBatch::decode(&filtered.encode().unwrap(), &limits).unwrap();
+            prop_assert_eq!(rows(&again), kept);
+        }
+
+        #[test]
+        fn damaged_bytes_are_an_error_or_another_batch_but_never_a_panic(
+            rows in prop::collection::vec(any_row(), 1..6),
+            at in any::<prop::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            let mut bytes = build(&rows).encode().unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(batch) = LogBatch::decode(&bytes, &Limits::default()) {
+                let _ = self::rows(&batch);
+            }
+            let _ = LogBatch::decode(&bytes[..at], &Limits::default()).is_ok();
+        }
+    }
+
+    #[test]
+    fn each_limit_is_enforced_by_name() {
+        let row = Row {
+            time: 1,
+            stream: Labels::from_pairs([("app", "abc"), ("pod", "p")]),
+            line: "hello".to_owned(),
+            attributes: vec![
+                ("k".to_owned(), "value".to_owned()),
+                ("l".to_owned(), "x".to_owned()),
+            ],
+            source: None,
+        };
+        let bytes = build(&[row.clone(), row]).encode().unwrap();
+        let full = Limits::default();
+        let cases = [
+            ("batch_bytes_max", Limits { batch_bytes_max: 10, ..full }),
+            ("rows_max", Limits { rows_max: 1, ..full }),
+            ("line_bytes_max", Limits { line_bytes_max: 4, ..full }),
+            ("labels_max", Limits { labels_max: 1, ..full }),
+            ("label_name_bytes_max", Limits { label_name_bytes_max: 2, ..full }),
+            ("label_value_bytes_max", Limits { label_value_bytes_max: 2, ..full }),
+            ("attributes_max", Limits { attributes_max: 1, ..full }),
+            ("attribute_value_bytes_max", Limits { attribute_value_bytes_max: 4, ..full }),
+        ];
+        for (name, limits) in cases {
+            match LogBatch::decode(&bytes, &limits) {
+                Err(BatchError::Limit { limit, .. }) => assert_eq!(limit, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}
