@@ -1,3 +1,4 @@
 //! segment
 
+pub mod logs;
 pub mod recent;

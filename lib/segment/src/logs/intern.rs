@@ -1,0 +1,134 @@
+//! Byte strings numbered from 0 in the order they are first seen.
+//!
+//! All strings lie end to end in one buffer and the table holds numbers only, so a known string
+//! costs one hash and one comparison and never an allocation: this runs for every line and every
+//! new token of a granule.
+//!
+//! Bounds: none of its own; callers cap count and bytes, since what happens then is theirs.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+const VACANT: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Interner {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    hashes: Vec<u64>,
+    /// Open addressing, a power of two long, at most three quarters full.
+    slots: Vec<u32>,
+}
+
+/// What [`Interner::probe`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    Known(u32),
+    /// Where [`Interner::insert`] may put it.
+    Absent(Place),
+}
+
+/// A free slot for a string with this hash; stale after the next insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    hash: u64,
+    slot: usize,
+}
+
+impl Default for Interner {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), hashes: Vec::new(), slots: vec![VACANT; 256] }
+    }
+}
+
+impl Interner {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes of all strings together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.bytes[start..self.ends[id]]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len() as u32).map(|id| self.get(id))
+    }
+
+    pub(crate) fn probe(&self, text: &[u8]) -> Probe {
+        let hash = xxh3_64(text);
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let id = self.slots[slot];
+            if id == VACANT {
+                return Probe::Absent(Place { hash, slot });
+            }
+            if self.hashes[id as usize] == hash && self.get(id) == text {
+                return Probe::Known(id);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    /// Adds `text`, which [`Interner::probe`] just did not find.
+    pub(crate) fn insert(&mut self, place: Place, text: &[u8]) -> u32 {
+        let id = u32::try_from(self.ends.len()).expect("callers cap far below 2^32");
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+        self.hashes.push(place.hash);
+        self.slots[place.slot] = id;
+        if self.slots.len() < self.len() / 3 * 4 {
+            self.grow();
+        }
+        id
+    }
+
+    pub(crate) fn intern(&mut self, text: &[u8]) -> u32 {
+        match self.probe(text) {
+            Probe::Known(id) => id,
+            Probe::Absent(place) => self.insert(place, text),
+        }
+    }
+
+    fn grow(&mut self) {
+        let mut slots = vec![VACANT; self.slots.len() * 2];
+        let mask = slots.len() - 1;
+        for (id, hash) in self.hashes.iter().enumerate() {
+            let mut slot = *hash as usize & mask;
+            while slots[slot] != VACANT {
+                slot = (slot + 1) & mask;
+            }
+            slots[slot] = id as u32;
+        }
+        self.slots = slots;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn numbers_strings_like_a_map_does() {
+        let mut interner = Interner::default();
+        let mut oracle: HashMap<Vec<u8>, u32> = HashMap::new();
+        for i in 0..5_000_u32 {
+            let text = format!("{}", i.wrapping_mul(2_654_435_761) % 1_777).into_bytes();
+            let next = oracle.len() as u32;
+            let expected = *oracle.entry(text.clone()).or_insert(next);
+            assert_eq!(interner.intern(&text), expected);
+            assert_eq!(interner.get(expected), text);
+        }
+        assert_eq!(interner.len(), oracle.len());
+        assert_eq!(interner.intern(b""), oracle.len() as u32);
+        assert_eq!(interner.iter().count(), oracle.len() + 1);
+    }
+}
