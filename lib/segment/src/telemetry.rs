@@ -1,0 +1,64 @@
+//! Every metric this crate exports, declared once.
+
+use runtime::telemetry::{Metric, MetricKind};
+
+pub const CATALOG_COMMITS: &str = "millrace_catalog_commits_total";
+pub const CATALOG_COMMIT_CONFLICTS: &str = "millrace_catalog_commit_conflicts_total";
+pub const CATALOG_COMMIT_SECONDS: &str = "millrace_catalog_commit_seconds";
+pub const CATALOG_CORRUPT_OBJECTS: &str = "millrace_catalog_corrupt_objects_total";
+pub const CATALOG_SEGMENTS: &str = "millrace_catalog_segments";
+pub const CATALOG_SNAPSHOTS: &str = "millrace_catalog_snapshots_total";
+pub const CATALOG_VERSION: &str = "millrace_catalog_version";
+
+/// Names, units and meanings, for `docs/metrics.md` and the exporter.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: CATALOG_COMMITS,
+        kind: MetricKind::Counter,
+        unit: "commits",
+        help: "Catalog commits this process tried, by outcome: made, refused, not_made, undecided.",
+        labels: &["outcome"],
+    },
+    Metric {
+        name: CATALOG_COMMIT_CONFLICTS,
+        kind: MetricKind::Counter,
+        unit: "commits",
+        help: "Commit numbers lost to another writer and tried again.",
+        labels: &[],
+    },
+    Metric {
+        name: CATALOG_COMMIT_SECONDS,
+        kind: MetricKind::Histogram,
+        unit: "seconds",
+        help: "Time from asking for a commit to its outcome, all attempts included.",
+        labels: &[],
+    },
+    Metric {
+        name: CATALOG_CORRUPT_OBJECTS,
+        kind: MetricKind::Counter,
+        unit: "objects",
+        help: "Catalog objects that could not be read, by kind: commit (stops the catalog), snapshot (an older one is used).",
+        labels: &["kind"],
+    },
+    Metric {
+        name: CATALOG_SEGMENTS,
+        kind: MetricKind::Gauge,
+        unit: "segments",
+        help: "Published segments in the newest catalog version this process knows.",
+        labels: &[],
+    },
+    Metric {
+        name: CATALOG_SNAPSHOTS,
+        kind: MetricKind::Counter,
+        unit: "snapshots",
+        help: "Catalog snapshots this process wrote, by outcome: written, failed.",
+        labels: &["outcome"],
+    },
+    Metric {
+        name: CATALOG_VERSION,
+        kind: MetricKind::Gauge,
+        unit: "version",
+        help: "Newest catalog version this process knows.",
+        labels: &[],
+    },
+];
