@@ -16,13 +16,17 @@
 //! Requests are JSON and bounded by the server's body limit; answers are JSON or frames.
 
 use bytes::{Buf, Bytes};
+use record::{Matcher, TenantId};
 use serde::{Deserialize, Serialize};
 
-/// Log rows that satisfy a plan. Asks with [`Ask`] over a log plan, answers with frames of log batches.
+/// Log rows that satisfy a plan, in the order they arrived. Asks with [`Ask`] over
+/// [`LogPlan`](crate::logs::plan::LogPlan), answers with frames of log batches.
 pub const LOGS_SCAN: &str = "/internal/v1/logs/scan";
-/// Lines and bytes per stream, level and minute. Answers with JSON.
+/// Lines and bytes per stream, level and minute. Asks with [`Ask`] over [`StreamPlan`], answers with
+/// a JSON array of volume rows.
 pub const LOGS_VOLUME: &str = "/internal/v1/logs/volume";
-/// Streams with at least one row in the range. Answers with a JSON array of label sets.
+/// Streams with at least one row in the range. Asks with [`Ask`] over [`StreamPlan`], answers with a
+/// JSON array of label sets.
 pub const LOGS_STREAMS: &str = "/internal/v1/logs/streams";
 /// Samples that satisfy a plan. Asks with [`Ask`] over a sample plan, answers with frames of sample
 /// batches, since JSON cannot carry every bit pattern of a float.
@@ -30,9 +34,11 @@ pub const LOGS_STREAMS: &str = "/internal/v1/logs/streams";
 /// Samples already published may be among them: a sample is identified by its series and time, so
 /// the asker merges and keeps one. Where values differ, the published one wins.
 pub const SAMPLES_SCAN: &str = "/internal/v1/samples/scan";
-/// Series with at least one sample in the range. Answers with a JSON array of label sets.
+/// Series with at least one sample in the range. Asks with [`Ask`] over a sample plan, answers with
+/// a JSON array of label sets.
 pub const SAMPLES_SERIES: &str = "/internal/v1/samples/series";
-/// Metric families the indexer holds a description of. Answers with a JSON array.
+/// Metric families the indexer holds a description of. Asks with [`Ask`] over [`MetadataPlan`],
+/// answers with a JSON array of metric metadata.
 pub const SAMPLES_METADATA: &str = "/internal/v1/samples/metadata";
 
 /// HTTP status of "your catalog state is too old for me, or I am not the owner: plan again".
@@ -65,6 +71,24 @@ pub struct Pin {
 pub struct Ask<P> {
     pub pinned: Vec<Pin>,
     pub plan: P,
+}
+
+/// Which streams a question about log streams or volume is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamPlan {
+    pub tenant: TenantId,
+    /// All must hold for the stream.
+    pub matchers: Vec<Matcher>,
+    /// Earliest time, inclusive, ns since the Unix epoch.
+    pub start_ns: i64,
+    /// Latest time, exclusive.
+    pub end_ns: i64,
+}
+
+/// Whose metric families a question is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataPlan {
+    pub tenant: TenantId,
 }
 
 /// A partition by name.
