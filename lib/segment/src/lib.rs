@@ -17,8 +17,10 @@
 //!
 //! The bytes are described in `docs/formats/`.
 
+pub mod bundle;
 pub mod catalog;
 pub mod id;
+pub mod index_files;
 pub mod logs;
 pub mod meta;
 pub mod recent;
@@ -26,4 +28,4 @@ pub mod store;
 pub mod telemetry;
 
 pub use id::{SegmentId, SegmentKind};
-pub use meta::{OffsetRange, SegmentMeta};
+pub use meta::{BuiltSegment, OffsetRange, SegmentMeta};

@@ -3,6 +3,7 @@
 //! Enough to prune by tenant, kind and time, to find the object and open it with one read, and to
 //! tell which queue offsets its rows came from.
 
+use bytes::Bytes;
 use record::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,46 @@ pub struct OffsetRange {
     pub partition: i32,
     pub from: i64,
     pub to: i64,
+}
+
+/// A segment that was built and not yet stored or published.
+#[derive(Clone, Debug)]
+pub struct BuiltSegment {
+    pub kind: SegmentKind,
+    /// The whole object.
+    pub bytes: Bytes,
+    pub rows: u64,
+    pub raw_bytes: u64,
+    pub time_min_ns: i64,
+    pub time_max_ns: i64,
+    pub footer_bytes: u64,
+}
+
+impl BuiltSegment {
+    /// The catalog entry for this segment, as published fresh from the queue.
+    pub fn meta(
+        &self,
+        id: SegmentId,
+        tenant: TenantId,
+        ranges: Vec<OffsetRange>,
+        created_ms: i64,
+    ) -> SegmentMeta {
+        SegmentMeta {
+            id,
+            kind: self.kind,
+            path: SegmentMeta::object_path(self.kind, &tenant, id, self.time_min_ns),
+            tenant,
+            bytes: self.bytes.len() as u64,
+            raw_bytes: self.raw_bytes,
+            rows: self.rows,
+            time_min_ns: self.time_min_ns,
+            time_max_ns: self.time_max_ns,
+            ranges,
+            created_ms,
+            footer_bytes: self.footer_bytes,
+            level: 0,
+        }
+    }
 }
 
 impl SegmentMeta {
