@@ -11,10 +11,8 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use runtime::backoff::Backoff;
 ///
-/// let mut backoff = Backoff {
-///     jitter: 0.0,
-///     ..Backoff::new(Duration::from_millis(100), Duration::from_millis(350))
-/// };
+/// let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
+/// backoff.jitter = 0.0;
 /// let delays: Vec<u128> = backoff.by_ref().take(4).map(|delay| delay.as_millis()).collect();
 /// assert_eq!(delays, [100, 200, 350, 350]);
 /// ```

@@ -15,6 +15,7 @@
 
 mod log_file;
 mod logging;
+mod reactor;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::process;
 
 pub use logging::{LogFormat, LogSection, LoggingError, logging};
+pub use reactor::watch_reactor;
 
 /// A metric as its crate declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,13 @@ pub const METRICS: &[Metric] = &[
         unit: "seconds",
         help: "Time jobs waited for a thread of a CPU pool.",
         labels: &["pool"],
+    },
+    Metric {
+        name: reactor::DELAY_SECONDS,
+        kind: MetricKind::Histogram,
+        unit: "seconds",
+        help: "How much later than asked a timer fired: work blocks the reactor when this is high.",
+        labels: &[],
     },
 ];
 
