@@ -1,1 +1,125 @@
-//! queue
+//! The queue between collectors and indexers.
+//!
+//! One pair of traits, [`Producer`] and [`Consumer`], and three implementations that pass one
+//! conformance suite: Kafka, a log on the local disk, and a deterministic one in memory for
+//! tests. Nothing outside this crate knows which one it talks to, and no other crate names
+//! rdkafka.
+//!
+//! Always holds: an acknowledged message is durable and is delivered to every group; order within
+//! a partition is the order of submission; only durable messages are delivered. The traits'
+//! modules say this in full.
+//!
+//! On a crash: what was acknowledged is there afterwards; what was not may be there too, so
+//! readers drop replays.
+//!
+//! Bounds: every buffer has a size in the configuration ([`QueueSection`]); a full one makes
+//! [`Producer::submit`] wait.
+
+mod config;
+pub mod conformance;
+mod consumer;
+mod embedded;
+mod error;
+mod group;
+pub mod memory;
+mod names;
+mod producer;
+pub mod telemetry;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use runtime::clock::SharedClock;
+
+pub use config::{
+    Compression, KafkaSection, LocalSection, MemorySection, OnFull, QueueSection, SaslMechanism,
+    Secret, SecurityProtocol, SecuritySection,
+};
+pub use consumer::{Consumer, ConsumerEvent};
+pub use error::QueueError;
+pub use memory::MemoryQueue;
+pub use names::{Message, Offset, Partition, Topic, TopicPartition};
+pub use producer::{Ack, Producer};
+
+/// A queue that is open. Cheap to clone; producers and consumers keep what they need of it alive.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    implementation: Implementation,
+}
+
+#[derive(Clone, Debug)]
+enum Implementation {
+    Memory(MemoryQueue),
+}
+
+impl Queue {
+    /// Opens the queue that `section` describes; a local one lies under `data_dir`.
+    ///
+    /// Blocks while a local queue checks its newest files: call it before serving starts.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Config`], [`QueueError::Locked`], [`QueueError::Corrupt`] or
+    /// [`QueueError::Io`]. An unreachable Kafka is no error here: it may come back.
+    pub fn open(
+        section: &QueueSection,
+        data_dir: &Path,
+        clock: SharedClock,
+    ) -> Result<Self, QueueError> {
+        let implementation = match section {
+            QueueSection::Memory(section) => {
+                Implementation::Memory(MemoryQueue::new(section.clone(), clock))
+            }
+            QueueSection::Local(_) | QueueSection::Kafka(_) => {
+                let message = format!("only memory is built so far, for {}", data_dir.display());
+                return Err(QueueError::Config { message });
+            }
+        };
+        Ok(Self { implementation })
+    }
+
+    /// Returns the sending side. Ask once and share it: Kafka connects anew each time.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Config`] when the client refuses its settings.
+    pub fn producer(&self) -> Result<Arc<dyn Producer>, QueueError> {
+        Ok(match &self.implementation {
+            Implementation::Memory(queue) => queue.producer(),
+        })
+    }
+
+    /// Joins `group` as a reader of `topics`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Config`] when the client refuses its settings.
+    pub fn consumer(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, QueueError> {
+        Ok(match &self.implementation {
+            Implementation::Memory(queue) => queue.consumer(group, topics),
+        })
+    }
+
+    /// Makes sure `topic` exists with at least `partitions` partitions, without ever removing any.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unavailable`], [`QueueError::Config`] or [`QueueError::Io`].
+    pub async fn ensure_topic(&self, topic: &Topic, partitions: u32) -> Result<(), QueueError> {
+        match &self.implementation {
+            Implementation::Memory(queue) => {
+                queue.ensure_topic(topic, partitions);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl From<MemoryQueue> for Queue {
+    /// Makes a queue of a memory queue whose faults a test keeps in hand.
+    fn from(queue: MemoryQueue) -> Self {
+        Self {
+            implementation: Implementation::Memory(queue),
+        }
+    }
+}
