@@ -162,11 +162,7 @@ impl Validate for LocalSection {
         let mut check = |key, value, min| at_least(&mut problems, prefix, key, value, min);
         check("file_bytes_max", self.file_bytes_max, 4_096);
         check("message_bytes_max", self.message_bytes_max as u64, 1_024);
-        check(
-            "buffer_bytes_max",
-            self.buffer_bytes_max as u64,
-            self.message_bytes_max as u64 * 2,
-        );
+        check("buffer_bytes_max", self.buffer_bytes_max as u64, self.message_bytes_max as u64 * 2);
         check("fetch_bytes_max", self.fetch_bytes_max as u64, 1_024);
         if LocalSection::MESSAGE_BYTES_LIMIT < self.message_bytes_max {
             let message = format!(
@@ -265,10 +261,7 @@ pub struct SecuritySection {
 impl SecuritySection {
     /// Returns whether the protocol asks for a user name.
     pub(crate) fn uses_sasl(&self) -> bool {
-        matches!(
-            self.protocol,
-            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl
-        )
+        matches!(self.protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl)
     }
 }
 
@@ -358,7 +351,8 @@ impl Validate for KafkaSection {
             problems.push(Problem::new(prefix, "topic_replicas", message));
         }
         let sasl = self.security.uses_sasl();
-        if sasl && (self.security.sasl_username.is_empty() || self.security.sasl_password.is_empty())
+        if sasl
+            && (self.security.sasl_username.is_empty() || self.security.sasl_password.is_empty())
         {
             let message = "`protocol` asks for `sasl_username` and `sasl_password`";
             problems.push(Problem::new(prefix, "security", message));

@@ -17,7 +17,9 @@ use runtime::clock::SharedClock;
 use tokio::sync::watch;
 
 use crate::group::{GroupEvent, Groups, MemberId};
-use crate::{Consumer, ConsumerEvent, Message, Offset, QueueError, Topic, TopicPartition, telemetry};
+use crate::{
+    Consumer, ConsumerEvent, Message, Offset, QueueError, Topic, TopicPartition, telemetry,
+};
 
 /// What a read found.
 #[derive(Debug)]
@@ -72,10 +74,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        Self {
-            groups: Mutex::default(),
-            bell: watch::Sender::new(0),
-        }
+        Self { groups: Mutex::default(), bell: watch::Sender::new(0) }
     }
 
     pub(crate) fn groups(&self) -> MutexGuard<'_, Groups> {
@@ -134,21 +133,16 @@ impl<L: Logs> EmbeddedConsumer<L> {
 
     fn group_event(&mut self) -> Option<ConsumerEvent> {
         let logs = &self.logs;
-        let (event, released) = logs
-            .hub()
-            .groups()
-            .poll(&self.group, self.member, |topic| logs.partitions(topic));
+        let (event, released) =
+            logs.hub().groups().poll(&self.group, self.member, |topic| logs.partitions(topic));
         if released {
             logs.hub().ring();
         }
         let (kind, event) = match event? {
             GroupEvent::Assigned(all) => {
                 for at in &all {
-                    let silent = Position {
-                        next: None,
-                        paused: false,
-                        cursor: L::Cursor::default(),
-                    };
+                    let silent =
+                        Position { next: None, paused: false, cursor: L::Cursor::default() };
                     self.positions.insert(at.clone(), silent);
                 }
                 ("assigned", ConsumerEvent::Assigned(all))
@@ -211,12 +205,7 @@ impl<L: Logs> EmbeddedConsumer<L> {
                     let lost = last.next().0.saturating_sub(next.0);
                     metrics::counter!(telemetry::LOST_MESSAGES, "topic" => at.topic.to_string())
                         .increment(u64::try_from(lost).unwrap_or(0));
-                    return Ok(Some(ConsumerEvent::Lost {
-                        at,
-                        first: next,
-                        last,
-                        reason,
-                    }));
+                    return Ok(Some(ConsumerEvent::Lost { at, first: next, last, reason }));
                 }
             }
         }
@@ -224,9 +213,7 @@ impl<L: Logs> EmbeddedConsumer<L> {
     }
 
     fn position(&mut self, at: &TopicPartition) -> Result<&mut Position<L::Cursor>, QueueError> {
-        self.positions
-            .get_mut(at)
-            .ok_or_else(|| QueueError::NotAssigned { at: at.clone() })
+        self.positions.get_mut(at).ok_or_else(|| QueueError::NotAssigned { at: at.clone() })
     }
 }
 
@@ -245,12 +232,7 @@ fn forget_reports(waiting: &mut VecDeque<ConsumerEvent>, gone: &TopicPartition) 
 
 fn out_of_range(at: TopicPartition, wanted: Offset, low: Offset, high: Offset) -> ConsumerEvent {
     metrics::counter!(telemetry::OUT_OF_RANGE, "topic" => at.topic.to_string()).increment(1);
-    ConsumerEvent::OutOfRange {
-        at,
-        wanted,
-        low,
-        high,
-    }
+    ConsumerEvent::OutOfRange { at, wanted, low, high }
 }
 
 #[async_trait]
@@ -298,8 +280,7 @@ impl<L: Logs> Consumer for EmbeddedConsumer<L> {
         position.next = inside.then_some(next);
         forget_reports(&mut self.waiting, at);
         if !inside {
-            self.waiting
-                .push_back(out_of_range(at.clone(), next, low, high));
+            self.waiting.push_back(out_of_range(at.clone(), next, low, high));
         }
         Ok(())
     }

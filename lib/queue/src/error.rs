@@ -18,11 +18,7 @@ pub enum QueueError {
 
     /// The message can never be stored as it is: split it. Nothing of it was stored.
     #[error("message of {bytes} bytes to `{at}` is over the limit of {max} bytes")]
-    TooLarge {
-        at: TopicPartition,
-        bytes: usize,
-        max: usize,
-    },
+    TooLarge { at: TopicPartition, bytes: usize, max: usize },
 
     /// The queue will never take this message, for a reason other than its size.
     #[error("message to `{at}` was rejected: {reason}")]
@@ -69,20 +65,11 @@ pub enum QueueError {
 
     /// The operating system refused.
     #[error("{action} `{}`: {reason}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        reason: String,
-    },
+    Io { action: &'static str, path: PathBuf, reason: String },
 
     /// The wanted offset is outside what the partition holds.
     #[error("offset {wanted} of `{at}` is outside {low}..={high}")]
-    OutOfRange {
-        at: TopicPartition,
-        wanted: Offset,
-        low: Offset,
-        high: Offset,
-    },
+    OutOfRange { at: TopicPartition, wanted: Offset, low: Offset, high: Offset },
 }
 
 impl QueueError {
@@ -98,22 +85,14 @@ impl QueueError {
     }
 
     pub(crate) fn unavailable(reason: impl ToString) -> Self {
-        Self::Unavailable {
-            reason: reason.to_string(),
-        }
+        Self::Unavailable { reason: reason.to_string() }
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
-        Self::Config {
-            message: message.into(),
-        }
+        Self::Config { message: message.into() }
     }
 
     pub(crate) fn io(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_path_buf(),
-            reason: error.to_string(),
-        }
+        Self::Io { action, path: path.to_path_buf(), reason: error.to_string() }
     }
 }

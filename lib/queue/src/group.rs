@@ -101,9 +101,7 @@ impl Groups {
             group.owners.remove(at);
         }
         let wanted = share_out(&group.members, &group.owners, partitions);
-        let event = group
-            .give_up(member, &wanted)
-            .or_else(|| group.take_up(member, &wanted));
+        let event = group.give_up(member, &wanted).or_else(|| group.take_up(member, &wanted));
         (event, !released.is_empty())
     }
 }
@@ -207,9 +205,8 @@ fn share_out_topic(
             _ => free.push(at.clone()),
         }
     }
-    let mut vacancies = order
-        .iter()
-        .flat_map(|id| std::iter::repeat_n(*id, room.get(id).copied().unwrap_or(0)));
+    let mut vacancies =
+        order.iter().flat_map(|id| std::iter::repeat_n(*id, room.get(id).copied().unwrap_or(0)));
     for at in free {
         if let Some(id) = vacancies.next() {
             wanted.push((at, id));

@@ -118,8 +118,6 @@ impl Queue {
 impl From<MemoryQueue> for Queue {
     /// Makes a queue of a memory queue whose faults a test keeps in hand.
     fn from(queue: MemoryQueue) -> Self {
-        Self {
-            implementation: Implementation::Memory(queue),
-        }
+        Self { implementation: Implementation::Memory(queue) }
     }
 }

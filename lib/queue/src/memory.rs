@@ -60,25 +60,19 @@ impl MemoryQueue {
     }
 
     pub fn producer(&self) -> Arc<dyn Producer> {
-        Arc::new(MemoryProducer {
-            shared: Arc::clone(&self.shared),
-        })
+        Arc::new(MemoryProducer { shared: Arc::clone(&self.shared) })
     }
 
     pub fn consumer(&self, group: &str, topics: &[Topic]) -> Box<dyn Consumer> {
-        Box::new(EmbeddedConsumer::join(
-            Arc::clone(&self.shared),
-            group,
-            topics,
-        ))
+        Box::new(EmbeddedConsumer::join(Arc::clone(&self.shared), group, topics))
     }
 
     /// Returns everything durable in one partition, for a test to compare with.
     pub fn messages(&self, at: &TopicPartition) -> Vec<(Offset, Message)> {
         let state = self.shared.lock();
-        state.log(at).map_or_else(Vec::new, |log| {
-            log.read(log.low(), usize::MAX).unwrap_or_default()
-        })
+        state
+            .log(at)
+            .map_or_else(Vec::new, |log| log.read(log.low(), usize::MAX).unwrap_or_default())
     }
 
     /// Returns the highest offset `group` reported as done, if it reported one.
@@ -124,9 +118,7 @@ impl Logs for Shared {
 
     fn watermarks(&self, at: &TopicPartition) -> Result<(Offset, Offset), QueueError> {
         let state = self.lock();
-        let log = state
-            .log(at)
-            .ok_or_else(|| QueueError::UnknownPartition { at: at.clone() })?;
+        let log = state.log(at).ok_or_else(|| QueueError::UnknownPartition { at: at.clone() })?;
         Ok((log.low(), log.high()))
     }
 
@@ -137,20 +129,12 @@ impl Logs for Shared {
         (): Self::Cursor,
     ) -> Result<Found<Self::Cursor>, QueueError> {
         let state = self.lock();
-        let log = state
-            .log(at)
-            .ok_or_else(|| QueueError::UnknownPartition { at: at.clone() })?;
+        let log = state.log(at).ok_or_else(|| QueueError::UnknownPartition { at: at.clone() })?;
         if let Some(last) = log.lost_from(next) {
-            return Ok(Found::Lost {
-                last,
-                reason: "a test lost it".to_owned(),
-            });
+            return Ok(Found::Lost { last, reason: "a test lost it".to_owned() });
         }
         Ok(match log.read(next, self.section.fetch_messages_max) {
-            None => Found::OutOfRange {
-                low: log.low(),
-                high: log.high(),
-            },
+            None => Found::OutOfRange { low: log.low(), high: log.high() },
             Some(messages) if messages.is_empty() => Found::Nothing(()),
             Some(messages) => Found::Messages(messages, ()),
         })
@@ -180,9 +164,7 @@ struct MemoryProducer {
 impl Producer for MemoryProducer {
     async fn partitions(&self, topic: &Topic) -> Result<u32, QueueError> {
         match self.shared.lock().partitions(topic) {
-            0 => Err(QueueError::UnknownTopic {
-                topic: topic.to_string(),
-            }),
+            0 => Err(QueueError::UnknownTopic { topic: topic.to_string() }),
             count => Ok(count),
         }
     }
@@ -198,10 +180,8 @@ impl Producer for MemoryProducer {
         if max < bytes {
             return Err(QueueError::TooLarge { at, bytes, max });
         }
-        let room = Arc::clone(&self.shared.room)
-            .acquire_owned()
-            .await
-            .map_err(|_| QueueError::Closed)?;
+        let room =
+            Arc::clone(&self.shared.room).acquire_owned().await.map_err(|_| QueueError::Closed)?;
         let (ack, mut outcome) = oneshot::channel();
         let lane = {
             let mut state = self.shared.lock();
@@ -209,15 +189,7 @@ impl Producer for MemoryProducer {
                 return Err(QueueError::UnknownPartition { at });
             }
             let lane = self.shared.lanes.enter(&at)?;
-            state.submit(
-                Pending {
-                    at,
-                    message,
-                    ack,
-                    _room: room,
-                },
-                self.shared.clock.elapsed(),
-            );
+            state.submit(Pending { at, message, ack, _room: room }, self.shared.clock.elapsed());
             lane
         };
         self.shared.settle();

@@ -129,10 +129,7 @@ pub struct TopicPartition {
 
 impl TopicPartition {
     pub fn new(topic: &Topic, partition: Partition) -> Self {
-        Self {
-            topic: topic.clone(),
-            partition,
-        }
+        Self { topic: topic.clone(), partition }
     }
 }
 
@@ -158,20 +155,14 @@ impl Message {
     /// Returns the bytes this message counts against buffers and size limits.
     pub fn bytes(&self) -> usize {
         let key = self.key.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 8)
-            .sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
         MESSAGE_OVERHEAD_BYTES + key + headers + self.payload.len()
     }
 
     /// Returns the first header called `name`.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
-        self.headers
-            .iter()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, value)| value)
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value)
     }
 }
 
@@ -186,9 +177,6 @@ mod tests {
             assert!(Topic::new(bad).is_err(), "{bad}");
         }
         assert_eq!(Topic::new("millrace.logs").unwrap(), Topic::logs());
-        assert_eq!(
-            Topic::logs().dead_letters().unwrap().as_str(),
-            "millrace.logs.dlq"
-        );
+        assert_eq!(Topic::logs().dead_letters().unwrap().as_str(), "millrace.logs.dlq");
     }
 }

@@ -95,9 +95,7 @@ impl Ack {
         lane: Arc<Lane>,
         outcome: oneshot::Receiver<Result<Offset, QueueError>>,
     ) -> Self {
-        Self::new(lane, async move {
-            outcome.await.unwrap_or(Err(QueueError::Closed))
-        })
+        Self::new(lane, async move { outcome.await.unwrap_or(Err(QueueError::Closed)) })
     }
 }
 

@@ -26,23 +26,12 @@ const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric {
-        name,
-        kind: MetricKind::Counter,
-        unit,
-        help,
-        labels,
-    }
+    Metric { name, kind: MetricKind::Counter, unit, help, labels }
 }
 
 /// What this crate exports.
 pub const METRICS: &[Metric] = &[
-    counter(
-        APPENDED_MESSAGES,
-        "messages",
-        &["topic"],
-        "Messages acknowledged as durable.",
-    ),
+    counter(APPENDED_MESSAGES, "messages", &["topic"], "Messages acknowledged as durable."),
     counter(
         APPENDED_BYTES,
         "bytes",
@@ -62,12 +51,7 @@ pub const METRICS: &[Metric] = &[
         help: "Bytes submitted and not yet acknowledged.",
         labels: &[],
     },
-    counter(
-        DELIVERED_MESSAGES,
-        "messages",
-        &["topic"],
-        "Messages handed to consumers.",
-    ),
+    counter(DELIVERED_MESSAGES, "messages", &["topic"], "Messages handed to consumers."),
     counter(
         DELIVERED_BYTES,
         "bytes",
@@ -80,12 +64,7 @@ pub const METRICS: &[Metric] = &[
         &["group", "kind"],
         "Changes of partition ownership, by kind: assigned or revoked.",
     ),
-    counter(
-        OUT_OF_RANGE,
-        "events",
-        &["topic"],
-        "Reads of offsets a partition does not hold.",
-    ),
+    counter(OUT_OF_RANGE, "events", &["topic"], "Reads of offsets a partition does not hold."),
     counter(
         LOST_MESSAGES,
         "messages",

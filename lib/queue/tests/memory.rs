@@ -73,10 +73,7 @@ async fn delayed_appends_are_seen_only_when_acknowledged() {
     let queue = Queue::from(memory.clone());
     memory.delay_appends(Duration::from_secs(5));
     let producer = queue.producer().unwrap();
-    let mut ack = producer
-        .submit(&Topic::logs(), Partition(0), message("slow"))
-        .await
-        .unwrap();
+    let mut ack = producer.submit(&Topic::logs(), Partition(0), message("slow")).await.unwrap();
     clock.advance(Duration::from_secs(4));
     assert!(futures::poll!(&mut ack).is_pending());
     assert!(memory.messages(&at()).is_empty());
@@ -93,10 +90,7 @@ async fn an_outage_delays_acknowledgements_and_reassigns() {
     let lost = reader.next(Duration::from_secs(1)).await;
     assert!(lost.unwrap_err().retryable());
     let producer = queue.producer().unwrap();
-    let mut ack = producer
-        .submit(&Topic::logs(), Partition(0), message("kept"))
-        .await
-        .unwrap();
+    let mut ack = producer.submit(&Topic::logs(), Partition(0), message("kept")).await.unwrap();
     assert!(futures::poll!(&mut ack).is_pending());
     let waited = producer.flush(Duration::from_millis(10)).await;
     assert!(matches!(waited, Err(QueueError::Deadline { .. })));
@@ -117,19 +111,13 @@ async fn lost_messages_are_named_and_reading_goes_on() {
     let mut reader = read_from(&queue, "g", &at(), Offset(0)).await;
     assert_eq!(text(&take(&mut *reader, &at(), 1).await[0].1), "a");
     let told = event(&mut *reader).await;
-    assert!(matches!(
-        told,
-        ConsumerEvent::Lost { first: Offset(1), last: Offset(2), .. }
-    ));
+    assert!(matches!(told, ConsumerEvent::Lost { first: Offset(1), last: Offset(2), .. }));
     assert_eq!(text(&take(&mut *reader, &at(), 1).await[0].1), "d");
 }
 
 #[tokio::test]
 async fn a_full_buffer_makes_submit_wait() {
-    let section = MemorySection {
-        buffer_messages_max: 2,
-        ..MemorySection::default()
-    };
+    let section = MemorySection { buffer_messages_max: 2, ..MemorySection::default() };
     let memory = MemoryQueue::new(section, SystemClock::shared());
     memory.ensure_topic(&Topic::logs(), 1);
     let producer = Queue::from(memory.clone()).producer().unwrap();

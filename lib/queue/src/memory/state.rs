@@ -165,9 +165,7 @@ impl State {
         let max = self.partition_bytes_max;
         let bytes = pending.message.bytes();
         let outcome = match self.log_mut(&pending.at) {
-            None => Err(QueueError::UnknownPartition {
-                at: pending.at.clone(),
-            }),
+            None => Err(QueueError::UnknownPartition { at: pending.at.clone() }),
             Some(log) => {
                 if max < log.bytes + bytes {
                     log.trim(done);
@@ -187,9 +185,8 @@ impl State {
         lanes.interrupt(&pending.at);
         let at = pending.at.clone();
         let behind = std::mem::take(&mut self.queued);
-        let (fallen, rest): (VecDeque<_>, VecDeque<_>) = behind
-            .into_iter()
-            .partition(|queued| queued.pending.at == at);
+        let (fallen, rest): (VecDeque<_>, VecDeque<_>) =
+            behind.into_iter().partition(|queued| queued.pending.at == at);
         self.queued = rest;
         self.settled += fallen.len() as u64;
         let failure = QueueError::unavailable("a test failed this append");
@@ -229,19 +226,13 @@ impl Log {
         let stop = stop.filter(|first| next <= *first).min();
         let found = (next.0..).map(Offset).zip(self.messages.iter().skip(skip));
         let found = found.take_while(|(offset, _)| stop.is_none_or(|stop| *offset < stop));
-        Some(
-            found
-                .take(count)
-                .map(|(offset, message)| (offset, message.clone()))
-                .collect(),
-        )
+        Some(found.take(count).map(|(offset, message)| (offset, message.clone())).collect())
     }
 
     /// Returns the last offset of the lost run that `next` lies in.
     pub(super) fn lost_from(&self, next: Offset) -> Option<Offset> {
         let mut runs = self.lost.iter();
-        runs.find(|(first, last)| *first <= next && next <= *last)
-            .map(|(_, last)| *last)
+        runs.find(|(first, last)| *first <= next && next <= *last).map(|(_, last)| *last)
     }
 
     pub(super) fn lose(&mut self, first: Offset, last: Offset) {
