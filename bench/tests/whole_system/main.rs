@@ -1,0 +1,13 @@
+//! The whole system in separate processes: collector, indexer, query, a real Kafka broker and a
+//! real S3 server, fed with pod logs written as kubelet and the runtime write them.
+//!
+//! Built by the root package, whose binary it starts.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod cluster;
+mod writer;
+
+mod chaos;
+mod filters;
+mod no_loss;
