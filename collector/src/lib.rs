@@ -1,1 +1,12 @@
-//! collector
+//! The node collector: files, pushes and scrapes in, batches on the queue out.
+
+pub mod carry;
+pub mod config;
+pub mod level;
+pub mod parse;
+pub mod service;
+pub mod ship;
+pub mod tail;
+pub mod telemetry;
+
+pub use config::CollectorSection;
