@@ -1,0 +1,273 @@
+//! Who may start a query, and what it may use until it ends.
+//!
+//! [`Admission`] hands out permits; the [`QueryContext`] it returns is carried through planning,
+//! scanning and evaluation. It holds the deadline, the budgets for bytes and rows, the warnings the
+//! answer will carry, and the counters of its `stats` object.
+//!
+//! Always holds: a query runs only with a permit; dropping [`Admitted`] (answer sent, client gone)
+//! cancels what is still running for it and frees the permit. Bounds: `concurrency` running,
+//! `waiting_max` waiting, and per query the section `query.limits`.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use record::TenantId;
+use runtime::clock::SharedClock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{LimitsSection, QuerySection};
+use crate::error::{LimitHit, QueryError};
+
+/// Warnings one answer carries; further ones only repeat that things are broken.
+const WARNINGS_MAX: usize = 20;
+
+/// Hands out permits to run queries.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
+    timeout: Duration,
+    limits: Arc<LimitsSection>,
+    clock: SharedClock,
+}
+
+impl Admission {
+    pub fn new(section: &QuerySection, clock: SharedClock) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(section.concurrency)),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            waiting_max: section.waiting_max,
+            timeout: section.timeout(),
+            limits: Arc::new(section.limits.clone()),
+            clock,
+        }
+    }
+
+    /// Waits for a permit and starts the query's clock.
+    ///
+    /// `timeout` is the client's own wish; it can only shorten the configured one.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`] when the waiting room is full, [`QueryError::Deadline`] when the wait
+    /// alone took the whole time.
+    pub async fn admit(
+        &self,
+        tenant: TenantId,
+        timeout: Option<Duration>,
+    ) -> Result<Admitted, QueryError> {
+        let started = self.clock.elapsed();
+        let timeout = timeout.map_or(self.timeout, |wish| wish.min(self.timeout));
+        let permit = self.permit(timeout).await?;
+        let context = QueryContext(Arc::new(Inner {
+            tenant,
+            limits: Arc::clone(&self.limits),
+            clock: Arc::clone(&self.clock),
+            started,
+            deadline: started.saturating_add(timeout),
+            cancelled: CancellationToken::new(),
+            warnings: Mutex::new(Vec::new()),
+            stats: Stats::default(),
+            _permit: permit,
+        }));
+        let queued = self.clock.elapsed().saturating_sub(started);
+        context.stats().queue_nanos.store(nanos(queued), Ordering::Relaxed);
+        Ok(Admitted { context })
+    }
+
+    async fn permit(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, QueryError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _seat = Seat::take(&self.waiting, self.waiting_max).ok_or(QueryError::Busy)?;
+        tokio::select! {
+            permit = Arc::clone(&self.permits).acquire_owned() => {
+                permit.map_err(|_closed| QueryError::Busy)
+            }
+            () = self.clock.sleep(timeout) => Err(QueryError::Deadline),
+        }
+    }
+}
+
+/// A place in the waiting room, given back on drop.
+struct Seat<'a>(&'a AtomicUsize);
+
+impl<'a> Seat<'a> {
+    fn take(waiting: &'a AtomicUsize, waiting_max: usize) -> Option<Self> {
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        let seat = Self(waiting);
+        (before < waiting_max).then_some(seat)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A query that may run. Dropping it cancels whatever still works for it.
+#[derive(Debug)]
+pub struct Admitted {
+    context: QueryContext,
+}
+
+impl Deref for Admitted {
+    type Target = QueryContext;
+
+    fn deref(&self) -> &QueryContext {
+        &self.context
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.context.0.cancelled.cancel();
+    }
+}
+
+/// What a running query carries along. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct QueryContext(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tenant: TenantId,
+    limits: Arc<LimitsSection>,
+    clock: SharedClock,
+    /// Monotonic time at which the request came in.
+    started: Duration,
+    /// Monotonic time at which it is stopped.
+    deadline: Duration,
+    cancelled: CancellationToken,
+    warnings: Mutex<Vec<String>>,
+    stats: Stats,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl QueryContext {
+    pub fn tenant(&self) -> &TenantId {
+        &self.0.tenant
+    }
+
+    pub fn limits(&self) -> &LimitsSection {
+        &self.0.limits
+    }
+
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+
+    /// Time since the request came in.
+    pub fn elapsed(&self) -> Duration {
+        self.0.clock.elapsed().saturating_sub(self.0.started)
+    }
+
+    /// Time until the deadline; zero once it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.0.deadline.saturating_sub(self.0.clock.elapsed())
+    }
+
+    /// To be called between pieces of work, so that none runs on for nobody.
+    ///
+    /// # Errors
+    /// [`QueryError::Cancelled`] or [`QueryError::Deadline`].
+    pub fn check(&self) -> Result<(), QueryError> {
+        if self.0.cancelled.is_cancelled() {
+            return Err(QueryError::Cancelled);
+        }
+        if self.remaining().is_zero() {
+            return Err(QueryError::Deadline);
+        }
+        Ok(())
+    }
+
+    /// Runs `work` until it is done, the deadline passes or the query is cancelled.
+    ///
+    /// # Errors
+    /// As [`QueryContext::check`].
+    pub async fn within<F: Future>(&self, work: F) -> Result<F::Output, QueryError> {
+        tokio::select! {
+            biased;
+            () = self.0.cancelled.cancelled() => Err(QueryError::Cancelled),
+            output = work => Ok(output),
+            () = self.0.clock.sleep(self.remaining()) => Err(QueryError::Deadline),
+        }
+    }
+
+    /// Takes `bytes` from the budget of bytes read.
+    ///
+    /// # Errors
+    /// [`LimitHit::BytesRead`] once the budget is spent.
+    pub fn take_bytes(&self, bytes: u64) -> Result<(), QueryError> {
+        let max = self.limits().bytes_read_max;
+        let before = self.stats().bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        if max < before.saturating_add(bytes) {
+            return Err(LimitHit::BytesRead { max }.into());
+        }
+        Ok(())
+    }
+
+    /// Takes `rows` (log rows or samples) from the budget of rows decoded.
+    ///
+    /// # Errors
+    /// [`LimitHit::Rows`] once the budget is spent.
+    pub fn take_rows(&self, rows: u64) -> Result<(), QueryError> {
+        let max = self.limits().rows_max;
+        let before = self.stats().rows_read.fetch_add(rows, Ordering::Relaxed);
+        if max < before.saturating_add(rows) {
+            return Err(LimitHit::Rows { max }.into());
+        }
+        Ok(())
+    }
+
+    /// Adds a warning to the answer, once.
+    pub fn warn(&self, warning: String) {
+        let mut warnings = self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < WARNINGS_MAX && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a query has done so far, for its `stats` object and for telemetry.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub queue_nanos: AtomicU64,
+    /// Bytes fetched from the store and from indexers, as charged to the budget.
+    pub bytes_read: AtomicU64,
+    /// Rows decoded, as charged to the budget.
+    pub rows_read: AtomicU64,
+    /// Bytes of the log lines looked at.
+    pub line_bytes: AtomicU64,
+    /// Rows left after all filters.
+    pub rows_matched: AtomicU64,
+    pub segments: AtomicU64,
+    pub indexers: AtomicU64,
+}
+
+impl Stats {
+    pub fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

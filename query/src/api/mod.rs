@@ -1,0 +1,42 @@
+//! The HTTP APIs. One module each; what they share is here.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use record::TenantId;
+use runtime::clock::SharedClock;
+
+use crate::admission::Admission;
+use crate::config::QuerySection;
+use crate::scan::SampleReader;
+
+/// Header that names the tenant.
+pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
+
+/// What every handler needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    pub section: Arc<QuerySection>,
+    pub admission: Admission,
+    pub samples: Arc<dyn SampleReader>,
+    pub clock: SharedClock,
+}
+
+/// Why a request has no tenant; the APIs answer 401 with this text.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no org id")]
+pub struct NoTenant;
+
+impl ApiState {
+    /// The tenant a request asks for.
+    ///
+    /// # Errors
+    /// When tenants are required and the header is missing or no valid name.
+    pub fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, NoTenant> {
+        if !self.section.tenant_required {
+            return Ok(TenantId::default());
+        }
+        let named = headers.get(TENANT_HEADER).and_then(|value| value.to_str().ok());
+        named.and_then(|name| TenantId::new(name).ok()).ok_or(NoTenant)
+    }
+}

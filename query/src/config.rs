@@ -1,0 +1,175 @@
+//! The `query` section of the configuration: how much one query, and all of them, may take.
+//!
+//! Every number here is a bound. A query that meets one stops with an error naming it; nothing is
+//! cut silently.
+
+use std::time::Duration;
+
+use runtime::config::{Problem, Validate};
+use serde::{Deserialize, Serialize};
+
+/// Section `query`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySection {
+    /// Seconds after which a query is stopped.
+    pub timeout_secs: u64,
+    /// Queries that run at once. Each may hold `limits.cells_max` cells and a few decoded granules.
+    pub concurrency: usize,
+    /// Queries that may wait for a permit; further ones are answered 429 at once.
+    pub waiting_max: usize,
+    /// Threads that decode and evaluate; 0 means one per core.
+    pub scan_threads: usize,
+    /// Segments of one query that are read at the same time. Raising it costs memory: each holds
+    /// the rows of one segment that passed the filters.
+    pub segments_concurrent: usize,
+    /// A catalog state older than this is refreshed before a query pins it. Published rows stay
+    /// answerable as recent rows for longer than this, so nothing is missed in between.
+    pub catalog_refresh_ms: u64,
+    /// How often a query is planned again because an indexer moved on under it.
+    pub plan_attempts_max: u32,
+    /// Seconds an indexer has to answer for its recent rows; after that the answer is partial.
+    pub recent_timeout_secs: u64,
+    /// Bytes of one indexer's answer; beyond it the query fails with the bytes limit.
+    pub recent_bytes_max: u64,
+    /// Opened segment footers kept in memory.
+    pub footers_max: usize,
+    /// Whether requests must name their tenant in `X-Scope-OrgID`. Off, everything is one tenant.
+    pub tenant_required: bool,
+    pub limits: LimitsSection,
+}
+
+/// Section `query.limits`: what a single query may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSection {
+    /// Log entries one query may return.
+    pub entries_max: u64,
+    /// Series one metric query may return.
+    pub series_max: u64,
+    /// Cells (series times steps) held while a metric query is evaluated; 8 bytes each.
+    pub cells_max: u64,
+    /// Bytes one query may read from segments and indexers.
+    pub bytes_read_max: u64,
+    /// Rows, or samples, one query may decode.
+    pub rows_max: u64,
+    /// Longest time range of a query, in seconds; 0 means no limit.
+    pub length_max_secs: u64,
+    /// How far back a query may look, in seconds; 0 means no limit. The range is cut, not refused.
+    pub lookback_max_secs: u64,
+    /// Longest `[range]` of a range aggregation, in seconds; 0 means no limit.
+    pub range_max_secs: u64,
+    /// Series a volume query may aggregate.
+    pub volume_series_max: u64,
+}
+
+impl Default for QuerySection {
+    fn default() -> Self {
+        Self {
+            timeout_secs: 60,
+            concurrency: 8,
+            waiting_max: 64,
+            scan_threads: 0,
+            segments_concurrent: 4,
+            catalog_refresh_ms: 500,
+            plan_attempts_max: 5,
+            recent_timeout_secs: 10,
+            recent_bytes_max: 512 << 20,
+            footers_max: 1024,
+            tenant_required: false,
+            limits: LimitsSection::default(),
+        }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            entries_max: 5_000,
+            series_max: 500,
+            cells_max: 32 << 20,
+            bytes_read_max: 64 << 30,
+            rows_max: 1_000_000_000,
+            length_max_secs: 721 * 3_600,
+            lookback_max_secs: 0,
+            range_max_secs: 0,
+            volume_series_max: 1_000,
+        }
+    }
+}
+
+impl QuerySection {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs)
+    }
+
+    pub fn recent_timeout(&self) -> Duration {
+        Duration::from_secs(self.recent_timeout_secs)
+    }
+
+    pub fn catalog_refresh(&self) -> Duration {
+        Duration::from_millis(self.catalog_refresh_ms)
+    }
+
+    /// Threads of the scan pool, with 0 resolved to the number of cores.
+    pub fn scan_threads_resolved(&self) -> usize {
+        if self.scan_threads != 0 {
+            return self.scan_threads;
+        }
+        std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    }
+}
+
+impl Validate for QuerySection {
+    fn problems(&self, prefix: &str) -> Vec<Problem> {
+        let limits = &self.limits;
+        let positive = [
+            ("timeout_secs", self.timeout_secs),
+            ("concurrency", self.concurrency as u64),
+            ("segments_concurrent", self.segments_concurrent as u64),
+            ("plan_attempts_max", u64::from(self.plan_attempts_max)),
+            ("recent_timeout_secs", self.recent_timeout_secs),
+            ("recent_bytes_max", self.recent_bytes_max),
+            ("footers_max", self.footers_max as u64),
+            ("limits.entries_max", limits.entries_max),
+            ("limits.series_max", limits.series_max),
+            ("limits.cells_max", limits.cells_max),
+            ("limits.bytes_read_max", limits.bytes_read_max),
+            ("limits.rows_max", limits.rows_max),
+            ("limits.volume_series_max", limits.volume_series_max),
+        ];
+        positive
+            .into_iter()
+            .filter(|(_, value)| *value == 0)
+            .map(|(key, _)| Problem {
+                key: format!("{prefix}.{key}"),
+                message: "`0` is not allowed, it must be at least 1".to_owned(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert!(QuerySection::default().problems("query").is_empty());
+    }
+
+    #[test]
+    fn zero_bounds_are_named() {
+        let mut section = QuerySection { concurrency: 0, ..QuerySection::default() };
+        section.limits.rows_max = 0;
+        let keys: Vec<String> =
+            section.problems("query").into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["query.concurrency", "query.limits.rows_max"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = serde_json::from_str::<QuerySection>(r#"{"timeout": 3}"#).expect_err("unknown");
+        assert!(error.to_string().contains("timeout"), "{error}");
+    }
+}
