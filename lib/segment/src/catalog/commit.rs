@@ -21,10 +21,15 @@ use super::state::{CatalogState, Misfit};
 use super::{Catalog, telemetry};
 use crate::id::CommitId;
 
-/// First and longest pause between attempts. Losers wait up to this long, shortened at random,
-/// so that many writers do not collide again; more would delay publishing.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Pauses while the store fails: doubling, shortened at random by up to half.
+const FAILURE_PAUSE_MIN: Duration = Duration::from_millis(50);
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Pauses after losing a number: a random share of this, so that losers do not collide again.
+/// They grow with the losses in a row but stay short, since a loss means that others got on; more
+/// would let a busy catalog starve one writer.
+const LOSS_PAUSE_MIN: Duration = Duration::from_millis(10);
+const LOSS_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// A commit under way; handed back when its outcome is undecided.
 #[derive(Debug)]
@@ -75,13 +80,15 @@ pub(super) async fn drive(
 ) -> Result<Arc<CatalogState>, CommitError> {
     let options = &catalog.shared.options;
     let deadline = options.clock.elapsed() + options.commit_timeout;
-    let mut pauses = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+    let mut failures = Backoff::new(FAILURE_PAUSE_MIN, FAILURE_PAUSE_MAX);
+    let mut losses = Backoff::new(LOSS_PAUSE_MIN, LOSS_PAUSE_MAX);
+    losses.jitter = 1.0;
     loop {
         let attempt = match pending.attempt.take() {
             Some(attempt) => attempt,
             None => prepare(catalog, &pending).await?,
         };
-        let last_error = match decide(catalog, &attempt).await {
+        let (last_error, pause) = match decide(catalog, &attempt).await {
             Ok(Decision::Ours) => {
                 catalog.know(&attempt.next);
                 write_snapshot(catalog, &attempt.next).await;
@@ -89,12 +96,13 @@ pub(super) async fn drive(
             }
             Ok(Decision::Theirs(commit)) => {
                 metrics::counter!(telemetry::CATALOG_COMMIT_CONFLICTS).increment(1);
-                catalog.follow(&attempt.base, &commit)?;
-                format!("lost version {} to `{}`", commit.version, commit.writer)
+                catch_up(catalog, &attempt.base, &commit).await?;
+                let lost = format!("lost version {} to `{}`", commit.version, commit.writer);
+                (lost, losses.delay())
             }
             Ok(Decision::Open(error)) => {
                 pending.attempt = Some(attempt);
-                error
+                (error, failures.delay())
             }
             Err(error) => {
                 pending.attempt = Some(attempt);
@@ -105,7 +113,22 @@ pub(super) async fn drive(
         if deadline <= options.clock.elapsed() {
             return Err(CommitError::Undecided { pending, last_error });
         }
-        options.clock.sleep(pauses.delay()).await;
+        options.clock.sleep(pause).await;
+    }
+}
+
+/// Applies the commit that won and whatever came after it.
+///
+/// That the store cannot be read just now does not matter: the next put finds out.
+async fn catch_up(
+    catalog: &Catalog,
+    base: &CatalogState,
+    winner: &Commit,
+) -> Result<(), CatalogError> {
+    catalog.follow(base, winner)?;
+    match catalog.refresh().await {
+        Err(error) if !error.retryable() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -30,6 +30,10 @@ pub enum StoreError {
     Unreachable { target: String, source: Source },
 }
 
+/// Error codes by which S3-like servers refuse credentials; the client reports them unsorted.
+const DENIALS: [&str; 4] =
+    ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403 Forbidden"];
+
 impl StoreError {
     /// Sorts a failed request by what the reader should look at.
     pub(crate) fn of_request(target: String, error: object_store::Error) -> Self {
@@ -42,10 +46,10 @@ impl StoreError {
             other => {
                 let text = deepest(&other);
                 if text.contains("NoSuchBucket") {
-                    return Self::Missing { target, source: other.into() };
+                    return Self::Missing { target, source: text.into() };
                 }
-                if text.contains("AccessDenied") || text.contains("InvalidAccessKeyId") {
-                    return Self::Denied { target, source: other.into() };
+                if DENIALS.iter().any(|code| text.contains(code)) {
+                    return Self::Denied { target, source: text.into() };
                 }
                 Self::Unreachable { target, source: text.into() }
             }

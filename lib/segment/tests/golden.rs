@@ -1,0 +1,110 @@
+//! Objects written by every past version are read, byte for byte as they were published.
+//!
+//! `UPDATE_GOLDEN=1` writes a file that does not exist yet; existing ones are never rewritten.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use record::{SourceId, TenantId};
+use runtime::clock::{ManualClock, SharedClock};
+use segment::catalog::{Catalog, CatalogOptions, CatalogState, Op, PREFIX};
+use segment::{OffsetRange, SegmentId, SegmentKind, SegmentMeta};
+
+const COMMITS: [&str; 3] = [
+    "commits/00000000000000000001",
+    "commits/00000000000000000002",
+    "commits/00000000000000000003",
+];
+const SNAPSHOT: &str = "snapshots/00000000000000000003";
+
+#[tokio::test]
+async fn catalog_format_1_reads_from_commits_and_from_a_snapshot() {
+    let folder = golden("catalog-1");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !folder.join(SNAPSHOT).is_file() {
+        write_catalog(&folder).await;
+    }
+    let from_commits = open(&folder, &COMMITS).await;
+    expect_catalog(&from_commits);
+    let from_snapshot = open(&folder, &[SNAPSHOT]).await;
+    assert_eq!(from_snapshot, from_commits);
+}
+
+fn expect_catalog(state: &CatalogState) {
+    assert_eq!(state.version, 3);
+    let kept = state.segments.values().map(|segment| (**segment).clone()).collect::<Vec<_>>();
+    assert_eq!(kept, [logs_segment(2, 1_000, 4_000)]);
+    let partition = state.partition("millrace.logs", 0).unwrap();
+    assert_eq!((partition.epoch, partition.published), (1, 4_000));
+    assert_eq!(partition.owner, "http://indexer-0:3100");
+    let marks: Vec<_> = partition.sources.iter().map(|(id, mark)| (*id, mark.high)).collect();
+    assert_eq!(marks, [(SourceId([1; 16]), 900), (SourceId([2; 16]), u64::MAX)]);
+}
+
+async fn write_catalog(folder: &Path) {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let catalog = catalog(Arc::clone(&store)).await;
+    let topic = || "millrace.logs".to_owned();
+    let owner = "http://indexer-0:3100".to_owned();
+    catalog.commit(vec![Op::Acquire { topic: topic(), partition: 0, owner }]).await.unwrap();
+    let publish = |id, from, to, sources| {
+        vec![
+            Op::AddSegments { segments: vec![logs_segment(id, from, to)] },
+            Op::Advance { topic: topic(), partition: 0, epoch: 1, from, to, sources },
+        ]
+    };
+    catalog.commit(publish(1, 0, 1_000, vec![(SourceId([1; 16]), 900)])).await.unwrap();
+    let mut ops = publish(2, 1_000, 4_000, vec![(SourceId([2; 16]), u64::MAX)]);
+    ops.push(Op::RemoveSegments { ids: vec![SegmentId::from_bits(1)] });
+    catalog.commit(ops).await.unwrap();
+    for name in COMMITS.iter().chain(&[SNAPSHOT]) {
+        let object = format!("{PREFIX}/{name}").into();
+        let bytes = store.get(&object).await.unwrap().bytes().await.unwrap();
+        let file = folder.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
+    }
+}
+
+async fn open(folder: &Path, names: &[&str]) -> CatalogState {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    for name in names {
+        let bytes = Bytes::from(std::fs::read(folder.join(name)).unwrap());
+        store.put(&format!("{PREFIX}/{name}").into(), bytes.into()).await.unwrap();
+    }
+    (*catalog(store).await.state()).clone()
+}
+
+async fn catalog(store: Arc<dyn ObjectStore>) -> Catalog {
+    let clock = ManualClock::new(1_700_000_000_000_000_000) as SharedClock;
+    let options = CatalogOptions { snapshot_every: 3, ..CatalogOptions::new(clock, "golden") };
+    Catalog::open(store, PREFIX, options).await.unwrap()
+}
+
+fn logs_segment(id: u128, from: i64, to: i64) -> SegmentMeta {
+    let (kind, tenant) = (SegmentKind::Logs, TenantId::default());
+    let id = SegmentId::from_bits(id);
+    let time_min_ns = 1_700_000_000_000_000_000 + from;
+    SegmentMeta {
+        id,
+        kind,
+        path: SegmentMeta::object_path(kind, &tenant, id, time_min_ns),
+        tenant,
+        bytes: 123_456,
+        raw_bytes: 654_321,
+        rows: (to - from) as u64,
+        time_min_ns,
+        time_max_ns: time_min_ns + 1_000_000_000,
+        ranges: vec![OffsetRange { topic: "millrace.logs".to_owned(), partition: 0, from, to }],
+        created_ms: 1_700_000_000_000,
+        footer_bytes: 4_096,
+        level: 0,
+    }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
