@@ -24,8 +24,11 @@ pub mod index_files;
 pub mod logs;
 pub mod meta;
 pub mod recent;
+pub mod samples;
 pub mod store;
 pub mod telemetry;
+#[path = "logs/wire.rs"]
+mod wire;
 
 pub use id::{SegmentId, SegmentKind};
 pub use meta::{BuiltSegment, OffsetRange, SegmentMeta};

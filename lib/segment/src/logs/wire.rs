@@ -41,7 +41,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed("it is cut short"))?;
+        let (taken, rest) =
+            self.rest.split_at_checked(count).ok_or(Malformed("it is cut short"))?;
         self.rest = rest;
         Ok(taken)
     }
