@@ -18,6 +18,7 @@ use futures::try_join;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use record::{Labels, Matcher};
+use serde::{Deserialize, Serialize};
 
 use super::columns::ColumnReader;
 use super::error::SegmentError;
@@ -87,7 +88,7 @@ pub(crate) struct Fetched {
 }
 
 /// Lines and bytes of one stream, level and minute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRow {
     pub stream: Labels,
     /// Empty for rows without a level.
