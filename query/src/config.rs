@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use runtime::config::{Problem, Validate};
+use runtime::config::{Problem, Validate, join};
 use serde::{Deserialize, Serialize};
+
+use crate::promql::PromqlSection;
 
 /// Section `query`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +38,8 @@ pub struct QuerySection {
     pub footers_max: usize,
     /// Whether requests must name their tenant in `X-Scope-OrgID`. Off, everything is one tenant.
     pub tenant_required: bool,
-    /// The queue's topics, as the indexers read them: says whose recent rows hold what.
-    pub topics: TopicsSection,
     pub limits: LimitsSection,
-}
-
-/// Section `query.topics`: must name what `indexer.topics` names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TopicsSection {
-    pub logs: Vec<String>,
-    pub samples: Vec<String>,
+    pub promql: PromqlSection,
 }
 
 /// Section `query.limits`: what a single query may ask for.
@@ -87,17 +80,8 @@ impl Default for QuerySection {
             recent_bytes_max: 512 << 20,
             footers_max: 1024,
             tenant_required: false,
-            topics: TopicsSection::default(),
             limits: LimitsSection::default(),
-        }
-    }
-}
-
-impl Default for TopicsSection {
-    fn default() -> Self {
-        Self {
-            logs: vec!["millrace.logs".to_owned()],
-            samples: vec!["millrace.samples".to_owned()],
+            promql: PromqlSection::default(),
         }
     }
 }
@@ -158,13 +142,13 @@ impl Validate for QuerySection {
             ("limits.rows_max", limits.rows_max),
             ("limits.volume_series_max", limits.volume_series_max),
         ];
-        positive
-            .into_iter()
-            .filter(|(_, value)| *value == 0)
+        let zeroes = positive.into_iter().filter(|(_, value)| *value == 0);
+        zeroes
             .map(|(key, _)| Problem {
                 key: format!("{prefix}.{key}"),
                 message: "`0` is not allowed, it must be at least 1".to_owned(),
             })
+            .chain(self.promql.problems(&join(prefix, "promql")))
             .collect()
     }
 }
