@@ -153,9 +153,8 @@ store:
   secret_access_key: "{secret_key}"
 collector:
   node: node-1
-  tail:
-    files: []
-    pods: {pods:?}
+  plain_globs: []
+  pod_root: {pods:?}
 "#,
         bootstrap_servers = kafka.bootstrap_servers,
         bucket = s3.bucket,

@@ -11,7 +11,6 @@
 pub mod conformance;
 mod error;
 pub mod faulty;
-mod measured;
 mod section;
 
 use std::path::{Path, PathBuf};
@@ -26,9 +25,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
-use runtime::clock::{Clock, SystemClock, within};
-
-use measured::MeasuredStore;
+use runtime::clock::{Clock, within};
 
 pub use error::StoreError;
 pub use section::{
@@ -42,23 +39,22 @@ pub use section::{
 /// # Errors
 /// When the local folder cannot be made or the section does not describe a store.
 pub fn open(section: &StoreSection, data_dir: &Path) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let store: Arc<dyn ObjectStore> = match section {
-        StoreSection::Local(local) => open_local(&data_dir.join(&local.path))?,
-        StoreSection::Memory => Arc::new(InMemory::new()),
+    match section {
+        StoreSection::Local(local) => open_local(&data_dir.join(&local.path)),
+        StoreSection::Memory => Ok(Arc::new(InMemory::new())),
         StoreSection::S3(s3) => {
             let store = s3_builder(s3).build().map_err(|e| invalid(section, data_dir, e))?;
-            below(store, &s3.prefix)
+            Ok(below(store, &s3.prefix))
         }
         StoreSection::Gcs(gcs) => {
             let store = gcs_builder(gcs).build().map_err(|e| invalid(section, data_dir, e))?;
-            below(store, &gcs.prefix)
+            Ok(below(store, &gcs.prefix))
         }
         StoreSection::Azure(azure) => {
             let store = azure_builder(azure).build().map_err(|e| invalid(section, data_dir, e))?;
-            below(store, &azure.prefix)
+            Ok(below(store, &azure.prefix))
         }
-    };
-    Ok(Arc::new(MeasuredStore::new(store, SystemClock::shared())))
+    }
 }
 
 /// Asks the store for its first object name, so that a wrong endpoint, bucket or key is reported
