@@ -2,8 +2,11 @@
 
 pub mod carry;
 pub mod config;
+pub mod host;
 pub mod level;
 pub mod parse;
+pub mod push;
+pub mod scrape;
 pub mod service;
 pub mod ship;
 pub mod tail;

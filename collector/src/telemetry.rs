@@ -32,6 +32,12 @@ pub const DROPPED_BYTES: &str = "millrace_collector_dropped_bytes_total";
 pub const IN_FLIGHT_BYTES: &str = "millrace_collector_in_flight_bytes";
 pub const SEND_RETRIES: &str = "millrace_collector_send_retries_total";
 pub const ACK_SECONDS: &str = "millrace_collector_acknowledge_seconds";
+pub const PUSH_REQUESTS: &str = "millrace_collector_push_requests_total";
+pub const PUSH_RECORDS: &str = "millrace_collector_push_records_total";
+pub const PUSH_REJECTED: &str = "millrace_collector_push_rejected_records_total";
+pub const SCRAPES: &str = "millrace_collector_scrapes_total";
+pub const SCRAPED_SAMPLES: &str = "millrace_collector_scraped_samples_total";
+pub const HOST_ERRORS: &str = "millrace_collector_host_errors_total";
 
 /// The collector's metrics, for `docs/metrics.md` and the recorder.
 pub const METRICS: &[Metric] = &[
@@ -156,6 +162,32 @@ pub const METRICS: &[Metric] = &[
         "seconds",
         "Time from a batch's hand-over for sending to its acknowledgement, by topic.",
         &["topic"],
+    ),
+    counter(
+        PUSH_REQUESTS,
+        "requests",
+        "Push requests, by result: stored, malformed, rejected (some entries), too_large, busy, stopping, refused.",
+        &["result"],
+    ),
+    counter(PUSH_RECORDS, "records", "Log records of push requests that were accepted.", &[]),
+    counter(
+        PUSH_REJECTED,
+        "records",
+        "Log records of push requests that were rejected, by reason; the sender was told.",
+        &["reason"],
+    ),
+    counter(SCRAPES, "scrapes", "Scrapes, by job and result: ok or failed.", &["job", "result"]),
+    counter(
+        SCRAPED_SAMPLES,
+        "samples",
+        "Samples scraped or read from this host, by job.",
+        &["job"],
+    ),
+    counter(
+        HOST_ERRORS,
+        "files",
+        "Files of the kernel that could not be read for host metrics, by collector.",
+        &["collector"],
     ),
 ];
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use record::TenantId;
 use runtime::clock::SharedClock;
+use segment::logs::{ScanBudget, ScanLimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -63,14 +64,18 @@ impl Admission {
         let started = self.clock.elapsed();
         let timeout = timeout.map_or(self.timeout, |wish| wish.min(self.timeout));
         let permit = self.permit(timeout).await?;
+        let deadline = started.saturating_add(timeout);
+        let budget = ScanBudget::new(self.limits.bytes_read_max, self.limits.rows_max)
+            .with_deadline(Arc::clone(&self.clock), deadline);
         let context = QueryContext(Arc::new(Inner {
             tenant,
             limits: Arc::clone(&self.limits),
             clock: Arc::clone(&self.clock),
             started,
-            deadline: started.saturating_add(timeout),
+            deadline,
             cancelled: CancellationToken::new(),
             warnings: Mutex::new(Vec::new()),
+            budget: Arc::new(budget),
             stats: Stats::default(),
             _permit: permit,
         }));
@@ -127,6 +132,7 @@ impl Deref for Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.context.0.cancelled.cancel();
+        self.context.0.budget.cancel();
     }
 }
 
@@ -145,6 +151,8 @@ struct Inner {
     deadline: Duration,
     cancelled: CancellationToken,
     warnings: Mutex<Vec<String>>,
+    /// Bytes and rows, shared with the scans of segments.
+    budget: Arc<ScanBudget>,
     stats: Stats,
     _permit: OwnedSemaphorePermit,
 }
@@ -203,17 +211,17 @@ impl QueryContext {
         }
     }
 
+    /// The budget of bytes and rows, for scans of segments.
+    pub fn budget(&self) -> &Arc<ScanBudget> {
+        &self.0.budget
+    }
+
     /// Takes `bytes` from the budget of bytes read.
     ///
     /// # Errors
     /// [`LimitHit::BytesRead`] once the budget is spent.
     pub fn take_bytes(&self, bytes: u64) -> Result<(), QueryError> {
-        let max = self.limits().bytes_read_max;
-        let before = self.stats().bytes_read.fetch_add(bytes, Ordering::Relaxed);
-        if max < before.saturating_add(bytes) {
-            return Err(LimitHit::BytesRead { max }.into());
-        }
-        Ok(())
+        self.0.budget.take_bytes(bytes).map_err(QueryError::from)
     }
 
     /// Takes `rows` (log rows or samples) from the budget of rows decoded.
@@ -221,12 +229,7 @@ impl QueryContext {
     /// # Errors
     /// [`LimitHit::Rows`] once the budget is spent.
     pub fn take_rows(&self, rows: u64) -> Result<(), QueryError> {
-        let max = self.limits().rows_max;
-        let before = self.stats().rows_read.fetch_add(rows, Ordering::Relaxed);
-        if max < before.saturating_add(rows) {
-            return Err(LimitHit::Rows { max }.into());
-        }
-        Ok(())
+        self.0.budget.take_rows(rows).map_err(QueryError::from)
     }
 
     /// Adds a warning to the answer, once.
@@ -246,10 +249,6 @@ impl QueryContext {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub queue_nanos: AtomicU64,
-    /// Bytes fetched from the store and from indexers, as charged to the budget.
-    pub bytes_read: AtomicU64,
-    /// Rows decoded, as charged to the budget.
-    pub rows_read: AtomicU64,
     /// Bytes of the log lines looked at.
     pub line_bytes: AtomicU64,
     /// Rows left after all filters.
@@ -265,6 +264,17 @@ impl Stats {
 
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+}
+
+impl From<ScanLimit> for QueryError {
+    fn from(limit: ScanLimit) -> Self {
+        match limit {
+            ScanLimit::Bytes { max } => LimitHit::BytesRead { max }.into(),
+            ScanLimit::Rows { max } => LimitHit::Rows { max }.into(),
+            ScanLimit::Deadline => Self::Deadline,
+            ScanLimit::Cancelled => Self::Cancelled,
+        }
     }
 }
 

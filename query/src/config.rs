@@ -38,8 +38,18 @@ pub struct QuerySection {
     pub footers_max: usize,
     /// Whether requests must name their tenant in `X-Scope-OrgID`. Off, everything is one tenant.
     pub tenant_required: bool,
+    /// The queue's topics, as the indexers read them: says whose recent rows hold what.
+    pub topics: TopicsSection,
     pub limits: LimitsSection,
     pub promql: PromqlSection,
+}
+
+/// Section `query.topics`: must name what `indexer.topics` names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicsSection {
+    pub logs: Vec<String>,
+    pub samples: Vec<String>,
 }
 
 /// Section `query.limits`: what a single query may ask for.
@@ -80,8 +90,18 @@ impl Default for QuerySection {
             recent_bytes_max: 512 << 20,
             footers_max: 1024,
             tenant_required: false,
+            topics: TopicsSection::default(),
             limits: LimitsSection::default(),
             promql: PromqlSection::default(),
+        }
+    }
+}
+
+impl Default for TopicsSection {
+    fn default() -> Self {
+        Self {
+            logs: vec!["millrace.logs".to_owned()],
+            samples: vec!["millrace.samples".to_owned()],
         }
     }
 }

@@ -65,6 +65,11 @@ pub enum LimitHit {
     Entries { asked: u64, max: u64 },
     #[error("the query time range exceeds the limit (query length: {length}, limit: {max})")]
     Length { length: String, max: String },
+    #[error(
+        "the query would read too many bytes from one indexer (limit: {max} bytes, \
+         query.recent_bytes_max); reduce the time range or add line filters"
+    )]
+    RecentBytes { max: u64 },
     #[error("the query range vector exceeds the limit (range: {range}, limit: {max})")]
     Range { range: String, max: String },
     #[error("the query hit the max number of series limit (limit: {max} series)")]
@@ -81,6 +86,7 @@ impl LimitHit {
             Self::Cells { .. } => "cells",
             Self::Entries { .. } => "entries",
             Self::Length { .. } => "length",
+            Self::RecentBytes { .. } => "recent_bytes",
             Self::Range { .. } => "range",
             Self::VolumeSeries { .. } => "volume_series",
         }

@@ -21,5 +21,59 @@ pub mod promql;
 pub mod scan;
 pub mod telemetry;
 
+use std::sync::Arc;
+
+use axum::Router;
+use object_store::ObjectStore;
+use runtime::clock::SharedClock;
+use segment::catalog::Catalog;
+use tokio_util::sync::CancellationToken;
+
 pub use config::QuerySection;
 pub use error::{LimitHit, QueryError};
+
+use admission::Admission;
+use api::ApiState;
+use scan::Scanner;
+
+/// What the query role stands on.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    pub catalog: Catalog,
+    pub store: Arc<dyn ObjectStore>,
+    pub clock: SharedClock,
+}
+
+/// The query role.
+#[derive(Clone, Debug)]
+pub struct Query {
+    state: ApiState,
+}
+
+impl Query {
+    /// # Errors
+    /// When a thread of the scan pool cannot be started.
+    pub fn new(section: QuerySection, deps: Deps) -> std::io::Result<Self> {
+        let clock = Arc::clone(&deps.clock);
+        let scanner = Scanner::new(&section, deps.catalog, deps.store, Arc::clone(&clock))?;
+        let state = ApiState {
+            admission: Admission::new(&section, Arc::clone(&clock)),
+            samples: Arc::new(scanner.clone()),
+            scanner,
+            section: Arc::new(section),
+            clock,
+        };
+        Ok(Self { state })
+    }
+
+    /// Every route of the role, for whoever serves it.
+    pub fn router(&self) -> Router {
+        api::router(self.state.clone())
+    }
+
+    /// Runs until `token` is cancelled. The role has no work of its own between requests; those
+    /// that are open when it stops are drained by the server.
+    pub async fn run(self, token: CancellationToken) {
+        token.cancelled().await;
+    }
+}

@@ -153,8 +153,9 @@ store:
   secret_access_key: "{secret_key}"
 collector:
   node: node-1
-  plain_globs: []
-  pod_root: {pods:?}
+  tail:
+    files: []
+    pods: {pods:?}
 "#,
         bootstrap_servers = kafka.bootstrap_servers,
         bucket = s3.bucket,

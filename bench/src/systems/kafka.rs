@@ -18,10 +18,11 @@ impl Kafka {
     /// # Errors
     /// When the broker cannot be fetched or started.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
-        if let Ok(bootstrap_servers) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+        let variable = "KAFKA_BOOTSTRAP_SERVERS";
+        if let Ok(bootstrap_servers) = std::env::var(variable) {
             return Ok(Self { folder: None, bootstrap_servers });
         }
-        let bootstrap_servers = script::run("kafka", "start", folder)?;
+        let bootstrap_servers = script::run("kafka", "start", folder)?.take(variable)?;
         Ok(Self { folder: Some(folder.to_owned()), bootstrap_servers })
     }
 
@@ -50,8 +51,8 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
-            // The data goes with the test's folder: no reason to wait for a clean stop.
-            drop(script::run("kafka", "kill", folder));
+            // Nothing can be done about a failure here; the folder goes with the test.
+            drop(script::run("kafka", "stop", folder));
         }
     }
 }

@@ -27,25 +27,25 @@ impl S3 {
     /// # Errors
     /// When the server cannot be fetched or started, or a variable is missing.
     pub fn start(folder: &Path) -> anyhow::Result<Self> {
-        if let Ok(endpoint) = std::env::var("MILLRACE_TEST_S3_ENDPOINT") {
-            let variable = |name: &str| {
-                let name = format!("MILLRACE_TEST_S3_{name}");
-                std::env::var(&name).with_context(|| format!("{name} is not set"))
-            };
-            return Ok(Self {
-                folder: None,
-                endpoint,
-                access_key: variable("ACCESS_KEY")?,
-                secret_key: variable("SECRET_KEY")?,
-                bucket: variable("BUCKET")?,
+        if std::env::var_os("MILLRACE_TEST_S3_ENDPOINT").is_some() {
+            return Self::from(None, |name| {
+                std::env::var(name).with_context(|| format!("{name} is not set"))
             });
         }
+        let mut printed = script::run("s3", "start", folder)?;
+        Self::from(Some(folder.to_owned()), |name| printed.take(name))
+    }
+
+    fn from(
+        folder: Option<PathBuf>,
+        mut variable: impl FnMut(&str) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            endpoint: script::run("s3", "start", folder)?,
-            folder: Some(folder.to_owned()),
-            access_key: "millrace".to_owned(),
-            secret_key: "millrace-secret".to_owned(),
-            bucket: "millrace".to_owned(),
+            folder,
+            endpoint: variable("MILLRACE_TEST_S3_ENDPOINT")?,
+            access_key: variable("MILLRACE_TEST_S3_ACCESS_KEY")?,
+            secret_key: variable("MILLRACE_TEST_S3_SECRET_KEY")?,
+            bucket: variable("MILLRACE_TEST_S3_BUCKET")?,
         })
     }
 }
@@ -53,7 +53,7 @@ impl S3 {
 impl Drop for S3 {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
-            drop(script::run("s3", "kill", folder));
+            drop(script::run("s3", "stop", folder));
         }
     }
 }

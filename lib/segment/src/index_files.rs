@@ -15,7 +15,7 @@ use tantivy::{Index, SegmentReader, SingleSegmentIndexWriter, TantivyDocument};
 use crate::bundle::{Bundle, BundleBuilder, BundleError};
 
 /// Section names of index files start with this.
-const FOLDER: &str = "index/";
+pub(crate) const FOLDER: &str = "index/";
 
 /// The file that lists the others.
 const META_FILE: &str = "meta.json";
@@ -86,7 +86,8 @@ pub async fn open(bundle: &Bundle) -> Result<(Index, Arc<SegmentReader>), Bundle
     open_files(files).map_err(|error| bundle.damaged(format!("its index: {error}")))
 }
 
-fn open_files<'a>(
+/// Opens the one segment of an index from its files by name, without [`FOLDER`].
+pub(crate) fn open_files<'a>(
     files: impl Iterator<Item = (&'a str, Bytes)>,
 ) -> tantivy::Result<(Index, Arc<SegmentReader>)> {
     let directory = RamDirectory::create();

@@ -9,6 +9,9 @@ pub const CATALOG_CORRUPT_OBJECTS: &str = "millrace_catalog_corrupt_objects_tota
 pub const CATALOG_SEGMENTS: &str = "millrace_catalog_segments";
 pub const CATALOG_SNAPSHOTS: &str = "millrace_catalog_snapshots_total";
 pub const CATALOG_VERSION: &str = "millrace_catalog_version";
+pub const STORE_BYTES: &str = "millrace_store_bytes_total";
+pub const STORE_REQUESTS: &str = "millrace_store_requests_total";
+pub const STORE_REQUEST_SECONDS: &str = "millrace_store_request_seconds";
 
 /// Names, units and meanings, for `docs/metrics.md` and the exporter.
 pub const METRICS: &[Metric] = &[
@@ -60,5 +63,26 @@ pub const METRICS: &[Metric] = &[
         unit: "version",
         help: "Newest catalog version this process knows.",
         labels: &[],
+    },
+    Metric {
+        name: STORE_BYTES,
+        kind: MetricKind::Counter,
+        unit: "bytes",
+        help: "Bytes of objects moved, by direction: read, written.",
+        labels: &["direction"],
+    },
+    Metric {
+        name: STORE_REQUESTS,
+        kind: MetricKind::Counter,
+        unit: "requests",
+        help: "Requests to the object store, by operation (put, get, list, delete, copy) and outcome: ok, not_found, exists (a create-only put lost), failed. The store client's own retries count as one.",
+        labels: &["operation", "outcome"],
+    },
+    Metric {
+        name: STORE_REQUEST_SECONDS,
+        kind: MetricKind::Histogram,
+        unit: "seconds",
+        help: "Time to the answer of a request to the object store, by operation; bodies of gets not included.",
+        labels: &["operation"],
     },
 ];

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use record::{SourceId, TenantId};
+use record::{Labels, MatchOp, Matcher, MetricMetadata, SourceId, TenantId};
 use runtime::clock::{ManualClock, SharedClock};
 use segment::catalog::{Catalog, CatalogOptions, CatalogState, Op, PREFIX};
+use segment::samples::{SamplePlan, SampleSegment, SampleSegmentBuilder, SeriesData};
 use segment::{OffsetRange, SegmentId, SegmentKind, SegmentMeta};
 
 const COMMITS: [&str; 3] = [
@@ -31,6 +32,65 @@ async fn catalog_format_1_reads_from_commits_and_from_a_snapshot() {
     expect_catalog(&from_commits);
     let from_snapshot = open(&folder, &[SNAPSHOT]).await;
     assert_eq!(from_snapshot, from_commits);
+}
+
+#[tokio::test]
+async fn samples_format_1_reads_bit_for_bit() {
+    let file = golden("samples-1").join("segment");
+    let expected = samples();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !file.is_file() {
+        let mut builder = SampleSegmentBuilder::new();
+        expected.iter().cloned().for_each(|data| builder.push(data));
+        builder.push_metadata(&[description()]);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, builder.finish().unwrap().bytes).unwrap();
+    }
+    let bytes = Bytes::from(std::fs::read(&file).unwrap());
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let mut meta = logs_segment(9, 0, 1);
+    (meta.kind, meta.bytes, meta.footer_bytes) = (SegmentKind::Samples, bytes.len() as u64, 100);
+    store.put(&meta.location(), bytes.into()).await.unwrap();
+    let segment = SampleSegment::open(store, &meta).await.unwrap();
+    assert_eq!(segment.metadata(), [description()]);
+    let (tenant, matchers) = (TenantId::default(), Vec::new());
+    let everything = SamplePlan { tenant, start_ms: i64::MIN, end_ms: i64::MAX, matchers };
+    let found = segment.scan(&everything).await.unwrap();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!((&found.labels, &found.times), (&expected.labels, &expected.times));
+        let bits = |data: &SeriesData| data.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(found), bits(expected), "{}", expected.labels);
+    }
+    let counters = [Matcher::new("__name__", MatchOp::Re, "counter.*").unwrap()];
+    assert_eq!(segment.series(&counters, 0, i64::MAX).unwrap(), [expected[1].labels.clone()]);
+}
+
+/// One series for each encoding, sorted as a segment sorts them.
+fn samples() -> Vec<SeriesData> {
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    let noise = |n: u32| f64::from_bits(u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let columns: [(&str, &dyn Fn(u32) -> f64); 5] = [
+        ("constant", &|_| -0.0),
+        ("counter_total", &|n| f64::from(n * 15) / 100.0),
+        ("gauge", &|n| if n % 40 == 39 { stale } else { f64::from(n % 9) * 4096.0 }),
+        ("noise", &noise),
+        ("ratio", &|n| f64::from(n / 4 + 1).recip()),
+    ];
+    let series = |(name, value): (&str, &dyn Fn(u32) -> f64)| SeriesData {
+        labels: Labels::from_pairs([("__name__", name), ("instance", "a:9100")]),
+        times: (0..1_100).map(|n| 1_700_000_000_000 + n * 15_000 + n % 3).collect(),
+        values: (0..1_100).map(value).collect(),
+    };
+    columns.into_iter().map(series).collect()
+}
+
+fn description() -> MetricMetadata {
+    MetricMetadata {
+        family: "counter".to_owned(),
+        kind: "counter".to_owned(),
+        help: "Counts.".to_owned(),
+        unit: "seconds".to_owned(),
+    }
 }
 
 fn expect_catalog(state: &CatalogState) {

@@ -1,16 +1,22 @@
 //! The HTTP APIs. One module each; what they share is here.
 
+pub mod loki;
+mod params;
 pub mod prometheus;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::HeaderMap;
 use record::TenantId;
 use runtime::clock::SharedClock;
+use tower_http::compression::CompressionLayer;
+
+pub use params::Params;
 
 use crate::admission::Admission;
 use crate::config::QuerySection;
-use crate::scan::SampleReader;
+use crate::scan::{SampleReader, Scanner};
 
 /// Header that names the tenant.
 pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
@@ -20,6 +26,7 @@ pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
 pub struct ApiState {
     pub section: Arc<QuerySection>,
     pub admission: Admission,
+    pub scanner: Scanner,
     pub samples: Arc<dyn SampleReader>,
     pub clock: SharedClock,
 }
@@ -41,4 +48,9 @@ impl ApiState {
         let named = headers.get(TENANT_HEADER).and_then(|value| value.to_str().ok());
         named.and_then(|name| TenantId::new(name).ok()).ok_or(NoTenant)
     }
+}
+
+/// Every API of the query role, answers compressed where the client takes gzip.
+pub fn router(state: ApiState) -> Router {
+    Router::new().merge(loki::router(state)).layer(CompressionLayer::new().gzip(true))
 }

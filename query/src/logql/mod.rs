@@ -14,9 +14,12 @@ mod lex;
 mod parse;
 mod print;
 mod stages;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub use duration::{format_duration, parse_go_duration, parse_prometheus_duration};
 pub use error::ParseError;
 pub use lex::parse_bytes;
+pub(crate) use parse::{check_selector, stage_name};
 pub use parse::{parse, parse_matchers};

@@ -1,5 +1,97 @@
 //! The one scan operator: rows of published segments and recent rows of indexers as one answer.
+//!
+//! A scan pins one catalog state. The segments in it hold everything below each partition's
+//! published offset; the partition's owner is asked for everything from there on. The two together
+//! hold each row once.
+//!
+//! What always holds:
+//! - an owner that has moved on answers "plan again", and the whole scan starts over on a newer
+//!   state, with nothing kept of the first try;
+//! - an owner that cannot be reached, a segment that is missing or damaged, and a catalog that
+//!   cannot be refreshed each leave a warning that names them, never just a shorter answer.
+//!
+//! Bounds: segments read at once, footers kept, bytes of an owner's answer, tries to plan, and the
+//! query's own budgets.
 
+mod chunks;
+mod footers;
+mod logs;
+mod pins;
+mod recent;
 mod samples;
+mod streams;
 
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use runtime::clock::SharedClock;
+use runtime::cpu::{CpuError, CpuPool};
+use segment::catalog::Catalog;
+
+pub use chunks::{LogChunk, LogFold};
 pub use samples::{SamplePlan, SampleReader, SeriesData};
+pub use streams::StreamRange;
+
+use crate::config::QuerySection;
+use crate::error::QueryError;
+use footers::Footers;
+use pins::Pins;
+use recent::Recent;
+
+/// Jobs that may wait for a thread of the scan pool, for each query that may run.
+const JOBS_PER_QUERY_MAX: usize = 64;
+
+/// Reads logs and samples. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    section: QuerySection,
+    store: Arc<dyn ObjectStore>,
+    clock: SharedClock,
+    cpu: Arc<CpuPool>,
+    pins: Pins,
+    recent: Recent,
+    log_footers: Footers<segment::logs::LogSegment>,
+    sample_footers: Footers<segment::samples::SampleSegment>,
+}
+
+impl Scanner {
+    /// # Errors
+    /// When a thread of the scan pool cannot be started.
+    pub fn new(
+        section: &QuerySection,
+        catalog: Catalog,
+        store: Arc<dyn ObjectStore>,
+        clock: SharedClock,
+    ) -> std::io::Result<Self> {
+        let jobs_max = JOBS_PER_QUERY_MAX * section.concurrency;
+        let cpu = CpuPool::named("scan", section.scan_threads_resolved(), jobs_max)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                section: section.clone(),
+                store,
+                cpu: Arc::new(cpu),
+                pins: Pins::new(catalog, Arc::clone(&clock), section.catalog_refresh()),
+                recent: Recent::new(section),
+                log_footers: Footers::new(section.footers_max),
+                sample_footers: Footers::new(section.footers_max),
+                clock,
+            }),
+        })
+    }
+
+    /// Runs CPU work on the scan pool.
+    async fn on_cpu<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, QueryError> {
+        self.shared.cpu.run(work).await.map_err(|error| match error {
+            CpuError::Full { .. } => QueryError::Busy,
+            CpuError::Panicked { .. } => QueryError::Internal(error.to_string()),
+        })
+    }
+}

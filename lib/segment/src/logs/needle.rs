@@ -114,7 +114,9 @@ impl Position {
     fn bytes_min(&self) -> usize {
         match &self.chars {
             Chars::One(c) => c.len_utf8(),
-            Chars::Any(ranges) => ranges.iter().map(|(start, _)| start.len_utf8()).min().unwrap_or(1),
+            Chars::Any(ranges) => {
+                ranges.iter().map(|(start, _)| start.len_utf8()).min().unwrap_or(1)
+            }
         }
     }
 
@@ -145,6 +147,7 @@ impl Needle {
         (!positions.is_empty()).then_some(Self { positions })
     }
 
+    #[cfg(test)]
     pub(crate) fn text(text: &str) -> Option<Self> {
         Self::new(text.chars().map(Position::one).collect())
     }

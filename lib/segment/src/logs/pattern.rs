@@ -71,6 +71,11 @@ impl PatternInterner {
         }
     }
 
+    /// How many there are, "none" not counted.
+    pub(crate) fn len(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// The pattern of the line interned last.
     pub(crate) fn last(&self) -> &[u8] {
         &self.scratch

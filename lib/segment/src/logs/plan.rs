@@ -15,6 +15,8 @@ use record::{Labels, LogBatch, Matcher, TenantId};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::verdict::AnalysedTest;
+
 /// The rows and columns a log query needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPlan {
@@ -111,7 +113,7 @@ pub struct CompiledPlan {
 pub(crate) struct CompiledFilter {
     /// Whether a hit refuses the row.
     pub(crate) negative: bool,
-    pub(crate) tests: Vec<LineTest>,
+    pub(crate) tests: Vec<AnalysedTest>,
 }
 
 /// One alternative of a line filter.
@@ -164,6 +166,10 @@ impl CompiledPlan {
     /// The plan this was built from.
     pub fn plan(&self) -> &LogPlan {
         &self.plan
+    }
+
+    pub(crate) fn filters(&self) -> &[CompiledFilter] {
+        &self.filters
     }
 
     /// Whether a row's time and line satisfy the plan.
@@ -221,14 +227,15 @@ impl CompiledFilter {
             LineFilterOp::NotRegex => (true, true),
         };
         let test = |needle: &String| {
-            if regex { LineTest::regex(needle) } else { Ok(LineTest::contains(needle)) }
+            let test = if regex { LineTest::regex(needle)? } else { LineTest::contains(needle) };
+            Ok(AnalysedTest::new(test))
         };
         Ok(Self { negative, tests: filter.needles.iter().map(test).collect::<Result<_, _>>()? })
     }
 
     /// Whether `line` satisfies the filter.
     pub(crate) fn passes(&self, line: &str) -> bool {
-        self.tests.iter().any(|test| test.hits(line)) != self.negative
+        self.tests.iter().any(|analysed| analysed.test.hits(line)) != self.negative
     }
 }
 

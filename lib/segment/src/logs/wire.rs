@@ -100,6 +100,11 @@ impl<'a> Reader<'a> {
         Ok(u64::from(low) | u64::from(high) << 32)
     }
 
+    /// What has not been read.
+    pub(crate) fn remaining(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn finish(self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed("bytes follow its end")) }
     }

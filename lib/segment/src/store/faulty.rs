@@ -144,6 +144,7 @@ pub struct FaultyStore {
 
 impl FaultyStore {
     /// Wraps a store; delays pass on `clock`.
+    #[allow(clippy::new_ret_no_self, reason = "the store is only of use together with its faults")]
     pub fn new(inner: Arc<dyn ObjectStore>, clock: SharedClock) -> (Arc<dyn ObjectStore>, Faults) {
         let faults = Faults::default();
         (Arc::new(Self { inner, faults: faults.clone(), clock }), faults)

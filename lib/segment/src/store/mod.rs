@@ -11,6 +11,7 @@
 pub mod conformance;
 mod error;
 pub mod faulty;
+mod measured;
 mod section;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,9 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
-use runtime::clock::{Clock, within};
+use runtime::clock::{Clock, SystemClock, within};
+
+use measured::MeasuredStore;
 
 pub use error::StoreError;
 pub use section::{
@@ -39,22 +42,23 @@ pub use section::{
 /// # Errors
 /// When the local folder cannot be made or the section does not describe a store.
 pub fn open(section: &StoreSection, data_dir: &Path) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    match section {
-        StoreSection::Local(local) => open_local(&data_dir.join(&local.path)),
-        StoreSection::Memory => Ok(Arc::new(InMemory::new())),
+    let store: Arc<dyn ObjectStore> = match section {
+        StoreSection::Local(local) => open_local(&data_dir.join(&local.path))?,
+        StoreSection::Memory => Arc::new(InMemory::new()),
         StoreSection::S3(s3) => {
             let store = s3_builder(s3).build().map_err(|e| invalid(section, data_dir, e))?;
-            Ok(below(store, &s3.prefix))
+            below(store, &s3.prefix)
         }
         StoreSection::Gcs(gcs) => {
             let store = gcs_builder(gcs).build().map_err(|e| invalid(section, data_dir, e))?;
-            Ok(below(store, &gcs.prefix))
+            below(store, &gcs.prefix)
         }
         StoreSection::Azure(azure) => {
             let store = azure_builder(azure).build().map_err(|e| invalid(section, data_dir, e))?;
-            Ok(below(store, &azure.prefix))
+            below(store, &azure.prefix)
         }
-    }
+    };
+    Ok(Arc::new(MeasuredStore::new(store, SystemClock::shared())))
 }
 
 /// Asks the store for its first object name, so that a wrong endpoint, bucket or key is reported

@@ -40,7 +40,7 @@ pub(super) fn encode(values: &[f64]) -> Option<(Encoding, Vec<u8>)> {
     candidates.extend(decimal::encode(values).map(|item| (Encoding::Decimal, item)));
     candidates.sort_by_key(|(_, item)| item.len());
     // No smaller than the values themselves: then the simplest form, which decodes fastest.
-    let planes_bytes = values.len() * size_of::<f64>();
+    let planes_bytes = size_of_val(values);
     candidates.retain(|(_, item)| item.len() < planes_bytes);
     candidates.push((Encoding::Planes, planes(values)));
     candidates.into_iter().find(|(encoding, item)| {

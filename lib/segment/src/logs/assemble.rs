@@ -1,0 +1,251 @@
+//! From sorted rows to the bytes of a segment: one pass, granule by granule.
+
+use record::{DETECTED_LEVEL, Labels, LogBatch};
+use roaring::RoaringBitmap;
+
+use super::build::{BuildStats, BuiltSegment, Row, SortedRows};
+use super::columns::{ColumnWriter, EncodedColumns, GranuleColumns};
+use super::error::BuildError;
+use super::granule::{Complete, Granule, GranuleTable};
+use super::index::IndexBuilder;
+use super::intern::Interner;
+use super::pattern::{NO_PATTERN, PatternInterner};
+use super::sections::{
+    COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
+    STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
+};
+use super::streams::{NO_LEVEL, Stream, VolumeBuilder, encode_levels, encode_streams};
+use super::tally::Tally;
+use super::token_filter::{TokenFilterBuilder, attribute_hash};
+use super::wire;
+use crate::bundle::{BundleBuilder, BundleKind};
+
+/// Everything that grows while the rows go by.
+struct Assembler<'a> {
+    batches: &'a [LogBatch],
+    labels: &'a [Labels],
+    promoted: &'a [String],
+    patterns: PatternInterner,
+    levels: Interner,
+    tally: Tally,
+    tokens: TokenFilterBuilder,
+    volume: VolumeBuilder,
+    index: IndexBuilder,
+    columns: ColumnWriter,
+    granule_rows: usize,
+    raw_bytes: u64,
+    granules: Vec<Granule>,
+    streams: Vec<Stream>,
+    rows_without_pattern: u64,
+    scratch: Vec<u8>,
+    label_scratch: String,
+}
+
+/// Writes the segment of `sorted`, which has at least one row.
+pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
+    let mut assembler = Assembler {
+        batches: &sorted.batches,
+        labels: &sorted.streams,
+        promoted: &sorted.promoted,
+        patterns: PatternInterner::default(),
+        levels: Interner::default(),
+        tally: Tally::default(),
+        tokens: TokenFilterBuilder::default(),
+        volume: VolumeBuilder::default(),
+        index: IndexBuilder::new()?,
+        columns: ColumnWriter::new(&sorted.promoted, sorted.options)?,
+        granule_rows: sorted.options.granule_rows,
+        raw_bytes: sorted.raw_bytes,
+        granules: Vec::new(),
+        streams: Vec::new(),
+        rows_without_pattern: 0,
+        scratch: Vec::new(),
+        label_scratch: String::new(),
+    };
+    for rows in sorted.rows.chunks(sorted.options.granule_rows) {
+        assembler.granule(rows)?;
+    }
+    assembler.finish(Container::new(sorted.options.zstd_level))
+}
+
+impl<'a> Assembler<'a> {
+    fn granule(&mut self, rows: &[Row]) -> Result<(), BuildError> {
+        let mut levels = RoaringBitmap::new();
+        let line_bytes = rows.iter().map(|row| self.line(row).len()).sum();
+        let mut columns = GranuleColumns::new(rows.len(), line_bytes, self.promoted.len());
+        for row in rows {
+            levels.insert(self.row(row, &mut columns)?);
+        }
+        self.columns.write(columns)?;
+        let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
+        let mut document = self.index.document();
+        for stream in first..=last {
+            for (name, value) in self.labels[stream as usize].iter() {
+                self.label_scratch.clear();
+                self.label_scratch.extend([name, "=", value]);
+                document.label(&self.label_scratch);
+            }
+        }
+        levels.iter().for_each(|level| document.level(level));
+        let (lengths, complete) = self.tally.end_granule(&mut self.tokens, &mut document);
+        let times = rows.iter().map(|row| row.time);
+        let granule = Granule {
+            rows: rows.len() as u32,
+            time_min: times.clone().min().unwrap_or(0),
+            time_max: times.max().unwrap_or(0),
+            streams: first..=last,
+            lengths,
+            complete,
+        };
+        self.index.add(&granule, document)?;
+        self.granules.push(granule);
+        Ok(())
+    }
+
+    fn line(&self, row: &Row) -> &'a str {
+        self.batches[row.batch as usize].line(row.row as usize)
+    }
+
+    /// Takes one row into every column and table; returns its level.
+    fn row(&mut self, row: &Row, columns: &mut GranuleColumns) -> Result<u32, BuildError> {
+        let line = self.line(row);
+        let tally = &mut self.tally;
+        let interned = self.patterns.intern(line.as_bytes(), |variable| tally.variable(variable));
+        self.tally.pattern(interned, self.patterns.last());
+        self.rows_without_pattern += u64::from(interned.pattern == NO_PATTERN);
+        columns.times.push(row.time);
+        columns.streams.push(row.stream);
+        columns.patterns.push(interned.pattern);
+        columns.lines.append_value(line);
+        let level = self.attributes(row, columns)?;
+        columns.levels.push(level);
+        self.volume.add(row.stream, level, row.time, line.len());
+        self.stream_time(row);
+        Ok(level)
+    }
+
+    /// Sorts a row's attributes into the level, the columns of their own and the rest.
+    fn attributes(&mut self, row: &Row, columns: &mut GranuleColumns) -> Result<u32, BuildError> {
+        let mut level = NO_LEVEL;
+        let mut promoted = [None; super::build::PROMOTED_MAX];
+        for (name, value) in self.batches[row.batch as usize].attributes(row.row as usize) {
+            if name == DETECTED_LEVEL && level == NO_LEVEL {
+                level = self.levels.intern(value.as_bytes()) + 1;
+                continue;
+            }
+            self.tally.token(attribute_hash(name, value, &mut self.scratch));
+            match self.promoted.iter().position(|promoted| promoted == name) {
+                Some(column) if promoted[column].is_none() => promoted[column] = Some(value),
+                _ => columns.attribute(name, value),
+            }
+        }
+        columns.end_attributes(&promoted[..self.promoted.len()])?;
+        Ok(level)
+    }
+
+    /// Rows come sorted, so a stream's first row has its earliest time and its last the latest.
+    fn stream_time(&mut self, row: &Row) {
+        if self.streams.len() == row.stream as usize {
+            let labels = self.labels[row.stream as usize].clone();
+            self.streams.push(Stream { labels, time_min: row.time, time_max: row.time });
+        }
+        self.streams[row.stream as usize].time_max = row.time;
+    }
+
+    fn finish(self, mut container: Container) -> Result<BuiltSegment, BuildError> {
+        let granules =
+            u32::try_from(self.granules.len()).expect("rows end far below 2^32 granules");
+        let filter = self.tokens.encode(granules);
+        let columns = self.columns.finish()?;
+        let mut stats = BuildStats {
+            granules: granules.into(),
+            streams: self.streams.len() as u64,
+            patterns: self.patterns.len() as u64,
+            rows_without_pattern: self.rows_without_pattern,
+            tokens: filter.tokens,
+            granules_incomplete: 0,
+            sections: Vec::new(),
+            columns: column_bytes(&columns, self.promoted),
+        };
+        let incomplete = self.granules.iter().filter(|granule| granule.complete != Complete::ALL);
+        stats.granules_incomplete = incomplete.count() as u64;
+        let time_min = self.granules.iter().map(|granule| granule.time_min).min().unwrap_or(0);
+        let time_max = self.granules.iter().map(|granule| granule.time_max).max().unwrap_or(0);
+
+        container.packed(PATTERNS, &self.patterns.encode())?;
+        container.packed(STREAMS, &encode_streams(&self.streams))?;
+        container.packed(LEVELS, &encode_levels(self.levels.len(), self.levels.iter()))?;
+        container.packed(VOLUME, &self.volume.encode())?;
+        container.index(self.index)?;
+        container.plain(TOKENS, &filter.blocks);
+        let (pages, meta) = columns.file.split_at(columns.meta.start);
+        container.plain(COLUMNS, pages);
+        container.bundle.opening_from_here();
+        container.plain(COLUMNS_META, meta);
+        let table = GranuleTable {
+            granule_rows: self.granule_rows,
+            raw_bytes: self.raw_bytes,
+            granules: self.granules,
+            pages: columns.pages,
+        };
+        container.packed(GRANULES, &table.encode())?;
+        container.plain(TOKEN_DIRECTORY, &filter.directory);
+
+        stats.sections = container.sections;
+        let built = container.bundle.finish();
+        Ok(BuiltSegment {
+            rows: table.rows(),
+            raw_bytes: table.raw_bytes,
+            time_min,
+            time_max,
+            footer_bytes: built.footer_bytes,
+            bytes: built.bytes,
+            stats,
+        })
+    }
+}
+
+fn column_bytes(columns: &EncodedColumns, promoted: &[String]) -> Vec<(String, u64)> {
+    const NAMES: [&str; super::columns::PROMOTED] =
+        ["time", "stream", "level", "pattern", "line", "attribute names", "attribute values"];
+    let names = NAMES.iter().map(|name| (*name).to_owned()).chain(promoted.iter().cloned());
+    let bytes = columns.pages.iter().map(|pages| pages.iter().map(|p| u64::from(p.bytes)).sum());
+    names.zip(bytes).collect()
+}
+
+/// The object being put together, counting what goes into it.
+#[derive(Debug)]
+struct Container {
+    zstd_level: i32,
+    bundle: BundleBuilder,
+    sections: Vec<(&'static str, u64)>,
+}
+
+impl Container {
+    fn new(zstd_level: i32) -> Self {
+        let bundle = BundleBuilder::new(BundleKind::Logs, FORMAT_VERSION);
+        Self { zstd_level, bundle, sections: Vec::new() }
+    }
+
+    fn packed(&mut self, section: &'static str, plain: &[u8]) -> Result<(), BuildError> {
+        if SECTION_BYTES_MAX < plain.len() {
+            return Err(BuildError::encode(section, "it is larger than a reader accepts"));
+        }
+        let packed = wire::compress(plain, self.zstd_level)
+            .map_err(|cause| BuildError::encode(section, cause))?;
+        self.plain(section, &packed);
+        Ok(())
+    }
+
+    fn plain(&mut self, section: &'static str, bytes: &[u8]) {
+        self.bundle.add(section, bytes);
+        self.sections.push((section, bytes.len() as u64));
+    }
+
+    fn index(&mut self, index: IndexBuilder) -> Result<(), BuildError> {
+        let before = self.bundle.len();
+        index.finish(&mut self.bundle)?;
+        self.sections.push((INDEX, (self.bundle.len() - before) as u64));
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! The best rows of a scan with a limit: newest or oldest, by the plan's direction.
+//!
+//! What always holds: of all rows added, no row that is left out is better than one that is kept.
+//!
+//! Bounds: the limit, plus the rows of one granule.
+
+use record::LogBatch;
+
+use super::plan::Direction;
+
+#[derive(Debug)]
+pub(crate) struct BestRows {
+    limit: usize,
+    direction: Direction,
+    batches: Vec<LogBatch>,
+    rows: usize,
+    /// The worst time kept, once there are `limit` rows.
+    worst: Option<i64>,
+}
+
+impl BestRows {
+    pub(crate) fn new(limit: usize, direction: Direction) -> Self {
+        Self { limit, direction, batches: Vec::new(), rows: 0, worst: None }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether a row between these times (inclusive) could be better than one that is kept.
+    pub(crate) fn may_take(&self, time_min: i64, time_max: i64) -> bool {
+        match (self.worst, self.direction) {
+            (None, _) => 0 < self.limit,
+            (Some(worst), Direction::Forward) => time_min < worst,
+            (Some(worst), Direction::Backward) => worst < time_max,
+        }
+    }
+
+    /// Adds rows and drops what is not among the best any more.
+    pub(crate) fn add(&mut self, batch: LogBatch) {
+        self.rows += batch.len();
+        self.batches.push(batch);
+        if self.rows < self.limit {
+            return;
+        }
+        let mut times: Vec<i64> = self.batches.iter().flat_map(|b| b.times()).copied().collect();
+        if self.limit == 0 {
+            self.batches.clear();
+            return;
+        }
+        let better_first = |a: &i64, b: &i64| match self.direction {
+            Direction::Forward => a.cmp(b),
+            Direction::Backward => b.cmp(a),
+        };
+        let (_, worst, _) = times.select_nth_unstable_by(self.limit - 1, better_first);
+        let worst = *worst;
+        self.worst = Some(worst);
+        self.keep(worst);
+    }
+
+    /// Keeps the rows better than `worst`, and of those as good as many as fit.
+    fn keep(&mut self, worst: i64) {
+        let direction = self.direction;
+        let better = |time: i64| match direction {
+            Direction::Forward => time < worst,
+            Direction::Backward => worst < time,
+        };
+        let times = self.batches.iter().flat_map(|batch| batch.times());
+        let mut equal_left = self.limit - times.filter(|time| better(**time)).count();
+        let mut kept = Vec::with_capacity(self.batches.len());
+        for batch in self.batches.drain(..) {
+            let mut keeps = |time: i64| {
+                if time == worst && 0 < equal_left {
+                    equal_left -= 1;
+                    return true;
+                }
+                better(time)
+            };
+            let mask: Vec<bool> = batch.times().iter().map(|time| keeps(*time)).collect();
+            if mask.iter().all(|keep| *keep) {
+                kept.push(batch);
+            } else if mask.contains(&true) {
+                kept.push(batch.filter(&mask));
+            }
+        }
+        self.rows = kept.iter().map(LogBatch::len).sum();
+        self.batches = kept;
+    }
+
+    pub(crate) fn into_batches(self) -> Vec<LogBatch> {
+        self.batches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use record::{Labels, LogBatchBuilder, TimestampNanos};
+
+    use super::*;
+
+    fn batch(times: &[i64]) -> LogBatch {
+        let mut builder = LogBatchBuilder::new();
+        for time in times {
+            let stream = Labels::default();
+            builder.push::<&str, &str>(TimestampNanos(*time), &stream, "", &[], None);
+        }
+        builder.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_what_sorting_everything_would(
+            batches in prop::collection::vec(prop::collection::vec(-9_i64..9, 1..8), 0..8),
+            limit in 0_usize..12,
+            forward in any::<bool>(),
+        ) {
+            let direction = if forward { Direction::Forward } else { Direction::Backward };
+            let mut best = BestRows::new(limit, direction);
+            let mut all: Vec<i64> = Vec::new();
+            for times in &batches {
+                let (min, max) = (times.iter().min(), times.iter().max());
+                let reach = best.may_take(*min.unwrap_or(&0), *max.unwrap_or(&0));
+                let before: Vec<i64> =
+                    best.batches.iter().flat_map(|b| b.times().to_vec()).collect();
+                best.add(batch(times));
+                if !reach {
+                    let after: Vec<i64> =
+                        best.batches.iter().flat_map(|b| b.times().to_vec()).collect();
+                    prop_assert_eq!(before, after, "out of reach, yet it changed something");
+                }
+                all.extend(times);
+            }
+            all.sort_unstable();
+            if !forward {
+                all.reverse();
+            }
+            all.truncate(limit);
+            let mut kept: Vec<i64> =
+                best.into_batches().iter().flat_map(|b| b.times().to_vec()).collect();
+            kept.sort_unstable();
+            if !forward {
+                kept.reverse();
+            }
+            prop_assert_eq!(kept, all);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The granule table: what each granule of a segment holds, and where its pages are.
+//!
+//! A **granule** is [`GRANULE_ROWS`] consecutive rows (the last may have fewer) and exactly one
+//! page in every column: the unit of pruning, fetching and decoding. The table is part of what
+//! opening a segment reads, so pruning by time and stream costs no further read.
+//!
+//! What always holds: rows are sorted by stream, then time, and every stream number up to the
+//! last has a row, so a granule's streams are exactly the range its first and last row span.
+
+use std::ops::{Range, RangeInclusive};
+
+use super::wire::{self, Malformed, Reader};
+
+/// Rows of a granule. More make pages compress better, and make every read that needs one row of
+/// them dearer.
+pub const GRANULE_ROWS: usize = 8_192;
+
+/// Most rows a granule may have in any segment, so that a reader's batches are bounded.
+pub(crate) const GRANULE_ROWS_MAX: usize = 65_536;
+
+/// What pruning knows of a granule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Granule {
+    pub(crate) rows: u32,
+    /// Both inclusive, ns.
+    pub(crate) time_min: i64,
+    pub(crate) time_max: i64,
+    pub(crate) streams: RangeInclusive<u32>,
+    pub(crate) lengths: LengthSet,
+    pub(crate) complete: Complete,
+}
+
+/// Which lengths in bytes a granule's variables have: bit `n` for length `n + 1`, the last bit for
+/// all longer ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LengthSet(pub(crate) u64);
+
+/// Which of a granule's side tables hold everything they should. One that does not says nothing:
+/// the granule is a candidate for whatever it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Complete {
+    pub(crate) words: bool,
+    pub(crate) fragments: bool,
+    pub(crate) tokens: bool,
+}
+
+/// A page's place and checksum, the Parquet file's start being 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u32,
+    pub(crate) crc: u32,
+}
+
+/// All granules, and their pages by leaf column.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct GranuleTable {
+    /// Rows of every granule but the last: [`GRANULE_ROWS`], except in tests.
+    pub(crate) granule_rows: usize,
+    /// Bytes of all lines.
+    pub(crate) raw_bytes: u64,
+    pub(crate) granules: Vec<Granule>,
+    /// `pages[column][granule]`, in the order of the Parquet schema's leaves.
+    pub(crate) pages: Vec<Vec<Page>>,
+}
+
+impl Page {
+    /// The page's place in the section of the columns.
+    pub(crate) fn range(self) -> Range<u64> {
+        self.offset..self.offset + u64::from(self.bytes)
+    }
+}
+
+impl LengthSet {
+    pub(crate) fn insert(&mut self, bytes: usize) {
+        self.0 |= 1 << Self::bit(bytes);
+    }
+
+    /// Whether there may be a token longer than `bytes`.
+    pub(crate) fn has_longer(self, bytes: usize) -> bool {
+        match Self::bit(bytes) {
+            63 => self.0 >> 63 == 1,
+            bit => 0 < self.0 >> (bit + 1),
+        }
+    }
+
+    /// Whether there may be a token of at least `bytes`.
+    pub(crate) fn has_at_least(self, bytes: usize) -> bool {
+        0 < self.0 >> Self::bit(bytes)
+    }
+
+    fn bit(bytes: usize) -> usize {
+        bytes.clamp(1, 64) - 1
+    }
+}
+
+impl Complete {
+    pub(crate) const ALL: Self = Self { words: true, fragments: true, tokens: true };
+
+    fn bits(self) -> u8 {
+        u8::from(self.words) | u8::from(self.fragments) << 1 | u8::from(self.tokens) << 2
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        Self { words: bits & 1 != 0, fragments: bits & 2 != 0, tokens: bits & 4 != 0 }
+    }
+}
+
+impl Granule {
+    pub(crate) fn overlaps(&self, start_ns: i64, end_ns: i64) -> bool {
+        start_ns <= self.time_max && self.time_min < end_ns
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        wire::put_varint(out, self.rows.into());
+        wire::put_signed(out, self.time_min);
+        wire::put_varint(out, self.time_max.wrapping_sub(self.time_min) as u64);
+        wire::put_varint(out, (*self.streams.start()).into());
+        wire::put_varint(out, (self.streams.end() - self.streams.start()).into());
+        out.extend_from_slice(&self.lengths.0.to_le_bytes());
+        out.push(self.complete.bits());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let rows = reader.number()?;
+        let time_min = reader.signed()?;
+        let time_max = time_min.wrapping_add(reader.varint()? as i64);
+        let first: u32 = reader.number()?;
+        let last = first.checked_add(reader.number()?).ok_or(Malformed("a stream is too far"))?;
+        let lengths = LengthSet(reader.fixed_u64()?);
+        let complete = Complete::from_bits(reader.take(1)?[0]);
+        if rows == 0 || time_max < time_min {
+            return Err(Malformed("a granule contradicts itself"));
+        }
+        Ok(Self { rows, time_min, time_max, streams: first..=last, lengths, complete })
+    }
+}
+
+impl GranuleTable {
+    /// Rows of the segment.
+    pub(crate) fn rows(&self) -> u64 {
+        self.granules.iter().map(|granule| u64::from(granule.rows)).sum()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        wire::put_varint(&mut out, self.granule_rows as u64);
+        wire::put_varint(&mut out, self.raw_bytes);
+        wire::put_varint(&mut out, self.granules.len() as u64);
+        self.granules.iter().for_each(|granule| granule.encode(&mut out));
+        wire::put_varint(&mut out, self.pages.len() as u64);
+        for column in &self.pages {
+            wire::put_varint(&mut out, column.first().map_or(0, |page| page.offset));
+            for page in column {
+                wire::put_varint(&mut out, page.bytes.into());
+                out.extend_from_slice(&page.crc.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    /// `columns_bytes` is the length of the section all pages must lie in.
+    pub(crate) fn decode(section: &[u8], columns_bytes: u64) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(section);
+        let granule_rows: usize = reader.number()?;
+        let raw_bytes = reader.varint()?;
+        let count = reader.count(14)?;
+        if count == 0 || u32::try_from(count).is_err() || GRANULE_ROWS_MAX < granule_rows {
+            return Err(Malformed("it has no granule, or one that is too large"));
+        }
+        let granules =
+            (0..count).map(|_| Granule::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let full = granules.iter().rev().skip(1).all(|g| g.rows as usize == granule_rows);
+        if !full || granules.iter().any(|g| granule_rows < g.rows as usize) {
+            return Err(Malformed("a granule before the last is not full"));
+        }
+        let columns = reader.count(5 * count)?;
+        let mut pages = Vec::with_capacity(columns);
+        for _ in 0..columns {
+            pages.push(decode_pages(&mut reader, count, columns_bytes)?);
+        }
+        reader.finish()?;
+        Ok(Self { granule_rows, raw_bytes, granules, pages })
+    }
+}
+
+fn decode_pages(
+    reader: &mut Reader<'_>,
+    count: usize,
+    columns_bytes: u64,
+) -> Result<Vec<Page>, Malformed> {
+    let mut offset = reader.varint()?;
+    let mut pages = Vec::with_capacity(count);
+    for _ in 0..count {
+        let page = Page { offset, bytes: reader.number()?, crc: reader.fixed_u32()? };
+        offset = offset
+            .checked_add(page.bytes.into())
+            .filter(|end| *end <= columns_bytes)
+            .ok_or(Malformed("a page lies outside the columns"))?;
+        pages.push(page);
+    }
+    Ok(pages)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn granule(rows: u32) -> Granule {
+        Granule {
+            rows,
+            time_min: i64::MIN,
+            time_max: i64::MAX,
+            streams: 3..=9,
+            lengths: LengthSet(1 << 63 | 5),
+            complete: Complete { words: true, fragments: false, tokens: true },
+        }
+    }
+
+    #[test]
+    fn a_table_survives_its_bytes() {
+        let page = |offset| Page { offset, bytes: 10, crc: 0xdead_beef };
+        let table = GranuleTable {
+            granule_rows: GRANULE_ROWS,
+            raw_bytes: 1 << 40,
+            granules: vec![granule(GRANULE_ROWS as u32), granule(1)],
+            pages: vec![vec![page(4), page(14)], vec![page(24), page(34)]],
+        };
+        let bytes = table.encode();
+        assert_eq!(GranuleTable::decode(&bytes, 44).unwrap(), table);
+        assert!(GranuleTable::decode(&bytes, 43).is_err(), "a page past the end");
+        for cut in 0..bytes.len() {
+            assert!(GranuleTable::decode(&bytes[..cut], 44).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lengths_never_deny_what_is_there(
+            lengths in prop::collection::vec(1_usize..200, 0..5),
+            asked in 1_usize..200,
+        ) {
+            let mut set = LengthSet::default();
+            lengths.iter().for_each(|length| set.insert(*length));
+            if lengths.iter().any(|length| asked < *length) {
+                prop_assert!(set.has_longer(asked));
+            }
+            if lengths.iter().any(|length| asked <= *length) {
+                prop_assert!(set.has_at_least(asked));
+            }
+            if asked < 64 && lengths.iter().all(|length| *length <= asked) {
+                prop_assert!(!set.has_longer(asked));
+            }
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = GranuleTable::decode(&bytes, 1_000).is_ok();
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! The scan as a state machine: asks for bytes, is handed them, yields rows.
+//!
+//! 1. Prune by time; ask for the sections and filter blocks the plan needs.
+//! 2. Prune by labels, streams, levels, words, tokens; put the granules left in order.
+//! 3. Window by window: read the columns that decide (time, stream, level, pattern), then, for the
+//!    rows still in question, the columns that finish (line, attributes).
+//!
+//! What always holds: bytes are asked for only after the budget granted them, and a granule whose
+//! rows cannot be among the best any more is not read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use record::{DETECTED_LEVEL, LogBatch};
+use roaring::RoaringBitmap;
+
+use super::best::BestRows;
+use super::budget::ScanBudget;
+use super::decide::{Decided, Decider, Leaves};
+use super::error::SegmentError;
+use super::granule::Granule;
+use super::plan::{CompiledPlan, Direction};
+use super::prune::{self, TextPruner, TokenHits};
+use super::scan::ScanStats;
+use super::sections::{COLUMNS, INDEX, TOKENS};
+use super::segment::{Ask, Fetched, LogSegment, Part, checked};
+use super::streams::matching_streams;
+use super::token_filter::BlockRange;
+use super::verdict::{PatternVerdicts, Verdict};
+
+/// Compressed pages asked for at once. Decoded they take about ten times this.
+pub(crate) const WINDOW_BYTES_MAX: u64 = 8 << 20;
+
+/// Granules asked for at once; a scan with a limit starts with one and doubles.
+const WINDOW_GRANULES_MAX: usize = 16;
+
+/// What the core wants next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// These ranges, handed to the next [`ScanCore::step`] in order.
+    Fetch(Ask),
+    Rows(LogBatch),
+    Done,
+}
+
+#[derive(Debug)]
+pub(crate) struct ScanCore {
+    segment: LogSegment,
+    plan: Arc<CompiledPlan>,
+    budget: Arc<ScanBudget>,
+    stats: ScanStats,
+    stage: Stage,
+    leaves: Leaves,
+    decider: Decider,
+    /// Granules still to read, in order.
+    queue: VecDeque<u32>,
+    window_granules: usize,
+    best: Option<BestRows>,
+    ready: VecDeque<LogBatch>,
+}
+
+/// What the bytes handed to the next step are.
+#[derive(Debug)]
+enum Stage {
+    Start,
+    /// Parts of the segment, and filter blocks with the hashes looked up in each.
+    Parts {
+        candidates: RoaringBitmap,
+        parts: Vec<Part>,
+        blocks: Vec<WantedBlock>,
+    },
+    /// The deciding columns of these granules.
+    Deciding {
+        granules: Vec<u32>,
+    },
+    /// The finishing columns of what was decided.
+    Finishing {
+        decided: Vec<Decided>,
+    },
+    /// Nothing: the queue is next.
+    Between,
+    Done,
+}
+
+#[derive(Debug)]
+struct WantedBlock {
+    range: BlockRange,
+    hashes: Vec<u64>,
+}
+
+impl ScanCore {
+    pub(crate) fn new(
+        segment: LogSegment,
+        plan: Arc<CompiledPlan>,
+        budget: Arc<ScanBudget>,
+    ) -> Self {
+        let leaves = Leaves::new(&plan, segment.columns().promoted());
+        let limit = plan.plan().limit;
+        Self {
+            leaves,
+            decider: Decider::default(),
+            queue: VecDeque::new(),
+            window_granules: if limit.is_some() { 1 } else { WINDOW_GRANULES_MAX },
+            best: limit.map(|limit| BestRows::new(limit, plan.plan().direction)),
+            ready: VecDeque::new(),
+            stats: ScanStats { segments: 1, ..ScanStats::default() },
+            stage: Stage::Start,
+            segment,
+            plan,
+            budget,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &ScanStats {
+        &self.stats
+    }
+
+    /// Takes the bytes asked for last and goes on to the next thing to ask for or to yield.
+    pub(crate) fn step(&mut self, fetched: Fetched) -> Result<Step, SegmentError> {
+        let mut fetched = Some(fetched);
+        loop {
+            self.budget.check()?;
+            if let Some(rows) = self.ready.pop_front() {
+                return Ok(Step::Rows(rows));
+            }
+            let given = fetched.take().unwrap_or_default();
+            let ask = match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Start => self.start()?,
+                Stage::Parts { candidates, parts, blocks } => {
+                    self.prune(candidates, &parts, &blocks, &given)?;
+                    None
+                }
+                Stage::Deciding { granules } => self.decide(&granules, given.columns)?,
+                Stage::Finishing { decided } => {
+                    self.finish_all(decided, given.columns)?;
+                    None
+                }
+                Stage::Between => self.next_window()?,
+                Stage::Done => return Ok(Step::Done),
+            };
+            if let Some(ask) = ask {
+                let bytes = self.segment.ask_bytes(&ask);
+                self.budget.take_bytes(bytes)?;
+                self.stats.bytes_read += bytes;
+                return Ok(Step::Fetch(ask));
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<Option<Ask>, SegmentError> {
+        let granules = &self.segment.granules().granules;
+        self.stats.granules_considered = granules.len() as u64;
+        let candidates = prune::by_time(granules, &self.plan);
+        self.stats.granules_pruned_by_time = granules.len() as u64 - candidates.len();
+        if candidates.is_empty() || self.plan.plan().limit == Some(0) {
+            return Ok(None);
+        }
+        let (parts, blocks) = (self.parts(), self.blocks());
+        let tokens = blocks.iter().map(|block| block.range.bytes.clone()).collect();
+        let ask = Ask { parts: parts.clone(), tokens, ..Ask::default() };
+        self.stage = Stage::Parts { candidates, parts, blocks };
+        Ok(Some(ask))
+    }
+
+    /// The parts this plan needs that no one has read yet.
+    fn parts(&self) -> Vec<Part> {
+        let levels = self.leaves.level_decides() || self.leaves.level_wanted();
+        let needed = [
+            (Part::Streams, true),
+            (Part::Levels, levels),
+            (Part::Patterns, !self.plan.filters().is_empty()),
+            (Part::Index, self.needs_index()),
+        ];
+        let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);
+        needed.iter().filter(missing).map(|(part, _)| *part).collect()
+    }
+
+    fn needs_index(&self) -> bool {
+        prune::asks_for_text(&self.plan) || self.leaves.level_decides()
+    }
+
+    fn blocks(&self) -> Vec<WantedBlock> {
+        let mut blocks: BTreeMap<u64, WantedBlock> = BTreeMap::new();
+        for hash in prune::token_hashes(&self.plan) {
+            let range = self.segment.token_directory().block(hash);
+            let start = range.bytes.start;
+            let block = blocks.entry(start).or_insert(WantedBlock { range, hashes: Vec::new() });
+            block.hashes.push(hash);
+        }
+        blocks.into_values().collect()
+    }
+
+    fn prune(
+        &mut self,
+        candidates: RoaringBitmap,
+        parts: &[Part],
+        blocks: &[WantedBlock],
+        fetched: &Fetched,
+    ) -> Result<(), SegmentError> {
+        for (part, sections) in parts.iter().zip(&fetched.parts) {
+            self.segment.keep(*part, sections)?;
+        }
+        let hits = self.look_up(blocks, &fetched.tokens)?;
+        let before = candidates.len();
+        let candidates = self.prune_by_streams(candidates)?;
+        self.stats.granules_pruned_by_streams = before - candidates.len();
+        let before = candidates.len();
+        let candidates = self.prune_by_words(candidates)?;
+        self.stats.granules_pruned_by_words = before - candidates.len();
+        let before = candidates.len();
+        let candidates = self.prune_by_tokens(&hits, candidates)?;
+        self.stats.granules_pruned_by_tokens = before - candidates.len();
+        self.queue = self.in_order(&candidates);
+        self.stage = Stage::Between;
+        Ok(())
+    }
+
+    fn look_up(
+        &self,
+        blocks: &[WantedBlock],
+        fetched: &[Bytes],
+    ) -> Result<TokenHits, SegmentError> {
+        let granules = self.segment.granules().granules.len() as u32;
+        let damaged = |cause| self.segment.damaged(TOKENS, cause);
+        let mut hits = TokenHits::new();
+        for (block, bytes) in blocks.iter().zip(fetched) {
+            checked(block.range.crc, bytes).map_err(damaged)?;
+            for hash in &block.hashes {
+                let directory = self.segment.token_directory();
+                let found = directory.lookup(bytes, *hash, granules).map_err(damaged)?;
+                hits.insert(*hash, found);
+            }
+        }
+        Ok(hits)
+    }
+
+    fn prune_by_streams(
+        &mut self,
+        mut candidates: RoaringBitmap,
+    ) -> Result<RoaringBitmap, SegmentError> {
+        let damaged = |cause| self.segment.damaged(INDEX, cause);
+        let plan = self.plan.plan();
+        if self.needs_index() {
+            let index = self.segment.index()?;
+            candidates = prune::by_labels(index, &plan.matchers, candidates).map_err(damaged)?;
+        }
+        if candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let wanted = matching_streams(self.segment.stream_table()?, &plan.matchers);
+        candidates &= prune::by_streams(&self.segment.granules().granules, &wanted);
+        if self.leaves.level_decides() {
+            let (index, levels) = (self.segment.index()?, self.segment.level_table()?);
+            let matchers = &plan.attribute_matchers;
+            candidates = prune::by_levels(index, levels, matchers, candidates).map_err(damaged)?;
+            let accepts = |level: &Option<String>| {
+                let level = level.as_deref().unwrap_or("");
+                let of_level = matchers.iter().filter(|m| m.name() == DETECTED_LEVEL);
+                of_level.into_iter().all(|matcher| matcher.matches(level))
+            };
+            self.decider.levels = Some(levels.iter().map(accepts).collect());
+        }
+        self.decider.streams = wanted;
+        Ok(candidates)
+    }
+
+    fn prune_by_words(
+        &mut self,
+        mut candidates: RoaringBitmap,
+    ) -> Result<RoaringBitmap, SegmentError> {
+        let filters = self.plan.filters();
+        if filters.is_empty() || candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let granules = &self.segment.granules().granules;
+        let patterns = self.segment.pattern_table()?;
+        let mut verdicts = PatternVerdicts::new(patterns);
+        let possible = (1..=patterns.len() as u32)
+            .any(|number| verdicts.verdict(filters, patterns, number) != Verdict::No);
+        if !possible {
+            // Only lines without a pattern are left, and their granules' words are incomplete.
+            candidates &= prune::with_incomplete_words(granules);
+        }
+        self.decider.verdicts = Some(verdicts);
+        if prune::asks_for_text(&self.plan) {
+            let pruner = TextPruner::new(self.segment.index()?, granules);
+            candidates = pruner
+                .by_words(&self.plan, candidates)
+                .map_err(|cause| self.segment.damaged(INDEX, cause))?;
+        }
+        Ok(candidates)
+    }
+
+    fn prune_by_tokens(
+        &self,
+        hits: &TokenHits,
+        candidates: RoaringBitmap,
+    ) -> Result<RoaringBitmap, SegmentError> {
+        if hits.is_empty() || candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let granules = &self.segment.granules().granules;
+        let candidates = prune::by_attributes(&self.plan, granules, hits, candidates);
+        if !prune::asks_for_text(&self.plan) {
+            return Ok(candidates);
+        }
+        TextPruner::new(self.segment.index()?, granules)
+            .by_tokens(&self.plan, hits, candidates)
+            .map_err(|cause| self.segment.damaged(INDEX, cause))
+    }
+
+    /// Without a limit as they lie; with one, the most promising first.
+    fn in_order(&self, candidates: &RoaringBitmap) -> VecDeque<u32> {
+        let granules = &self.segment.granules().granules;
+        let mut order: Vec<u32> = candidates.iter().collect();
+        if self.best.is_some() {
+            match self.plan.plan().direction {
+                Direction::Forward => order.sort_by_key(|g| granules[*g as usize].time_min),
+                Direction::Backward => {
+                    order.sort_by_key(|g| std::cmp::Reverse(granules[*g as usize].time_max));
+                }
+            }
+        }
+        order.into()
+    }
+
+    /// Asks for the deciding columns of the next granules, or ends the scan.
+    fn next_window(&mut self) -> Result<Option<Ask>, SegmentError> {
+        let table = self.segment.granules();
+        let mut granules = Vec::new();
+        let mut ranges = Vec::new();
+        let mut bytes = 0;
+        while let Some(granule) = self.queue.front().copied() {
+            if self.out_of_reach(&table.granules[granule as usize]) {
+                // The queue is in order: no later one reaches either.
+                self.stats.granules_skipped_by_limit += self.queue.len() as u64;
+                self.queue.clear();
+                break;
+            }
+            let leaves = self.leaves.deciding(&table.granules[granule as usize]);
+            let pages = leaves.iter().map(|leaf| table.pages[*leaf][granule as usize]);
+            bytes += pages.clone().map(|page| u64::from(page.bytes)).sum::<u64>();
+            let full = self.window_granules <= granules.len() || WINDOW_BYTES_MAX < bytes;
+            if full && !granules.is_empty() {
+                break;
+            }
+            ranges.extend(pages.map(|page| page.range()));
+            granules.push(granule);
+            self.queue.pop_front();
+        }
+        self.window_granules = (self.window_granules * 2).min(WINDOW_GRANULES_MAX);
+        if granules.is_empty() {
+            if let Some(best) = self.best.take() {
+                self.ready.extend(best.into_batches());
+            }
+            self.stage = if self.ready.is_empty() { Stage::Done } else { Stage::Between };
+            return Ok(None);
+        }
+        self.stage = Stage::Deciding { granules };
+        Ok(Some(Ask { columns: ranges, ..Ask::default() }))
+    }
+
+    fn out_of_reach(&self, granule: &Granule) -> bool {
+        self.best.as_ref().is_some_and(|best| !best.may_take(granule.time_min, granule.time_max))
+    }
+
+    fn decide(
+        &mut self,
+        granules: &[u32],
+        fetched: Vec<Bytes>,
+    ) -> Result<Option<Ask>, SegmentError> {
+        let mut fetched = fetched.into_iter();
+        let mut decided = Vec::new();
+        for &number in granules {
+            self.budget.check()?;
+            let granule = self.segment.granules().granules[number as usize].clone();
+            self.budget.take_rows(granule.rows.into())?;
+            self.stats.granules_read += 1;
+            self.stats.rows_considered += u64::from(granule.rows);
+            let leaves = self.leaves.deciding(&granule);
+            let batch = self.decode(number, &leaves, &mut fetched)?;
+            let one = self.decider.decide(
+                &self.plan,
+                &self.segment,
+                number,
+                batch,
+                self.best.as_ref(),
+            )?;
+            decided.extend(one);
+        }
+        if decided.is_empty() {
+            self.stage = Stage::Between;
+            return Ok(None);
+        }
+        let table = self.segment.granules();
+        let ranges: Vec<_> = decided
+            .iter()
+            .flat_map(|one| {
+                let pages = self.leaves.finishing(one.open());
+                pages.into_iter().map(|leaf| table.pages[leaf][one.granule() as usize])
+            })
+            .map(|page| page.range())
+            .collect();
+        self.stage = Stage::Finishing { decided };
+        Ok((!ranges.is_empty()).then_some(Ask { columns: ranges, ..Ask::default() }))
+    }
+
+    fn finish_all(
+        &mut self,
+        decided: Vec<Decided>,
+        fetched: Vec<Bytes>,
+    ) -> Result<(), SegmentError> {
+        let mut fetched = fetched.into_iter();
+        for mut one in decided {
+            self.budget.check()?;
+            let leaves = self.leaves.finishing(one.open());
+            if !leaves.is_empty() {
+                one.finishing = Some(self.decode(one.granule(), &leaves, &mut fetched)?);
+            }
+            let rows = one.finish(
+                &self.plan,
+                &self.segment,
+                &self.leaves,
+                self.best.as_ref(),
+                &mut self.stats,
+            )?;
+            let Some(rows) = rows else { continue };
+            match &mut self.best {
+                Some(best) => best.add(rows),
+                None => self.ready.push_back(rows),
+            }
+        }
+        self.stage = Stage::Between;
+        Ok(())
+    }
+
+    /// Checks and decodes the pages of some leaf columns of a granule.
+    fn decode(
+        &self,
+        granule: u32,
+        leaves: &[usize],
+        fetched: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<super::columns::GranuleBatch, SegmentError> {
+        let table = self.segment.granules();
+        let damaged = |cause| self.segment.damaged(COLUMNS, cause);
+        let mut pages = Vec::with_capacity(leaves.len());
+        for (leaf, bytes) in leaves.iter().zip(fetched) {
+            let page = table.pages[*leaf][granule as usize];
+            checked(page.crc, &bytes).map_err(damaged)?;
+            pages.push((page.offset, bytes));
+        }
+        let start = granule as usize * table.granule_rows;
+        let rows = start..start + table.granules[granule as usize].rows as usize;
+        self.segment.columns().decode(rows, leaves, pages).map_err(damaged)
+    }
+}

@@ -1,0 +1,374 @@
+//! What a granule being written holds: the words of its patterns, and the variables of its lines
+//! with their fragments and lengths.
+//!
+//! Every distinct thing is worked on once per granule; what repeats costs a look at a stamp or a
+//! hash set. No allocation per row.
+//!
+//! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
+//! says nothing there, and is always a candidate.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::granule::{Complete, LengthSet};
+use super::index::{GranuleDocument, TERM_BYTES_MAX};
+use super::intern::{Interner, Probe};
+use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER};
+use super::token::{Piece, fragments, walk};
+use super::token_filter::{TokenFilterBuilder, token_hash};
+
+/// Distinct tokens a granule puts into the filter: 16 for every row. A granule with more is full
+/// of blobs; its share of the filter would cost more than reading it.
+const TOKENS_PER_GRANULE_MAX: usize = 1 << 17;
+
+/// Tokens of all granules of a segment together, 16 bytes each while it is built.
+const TOKENS_MAX: usize = 4 << 20;
+
+/// Distinct fragments of a granule; a few hundred are usual, base64 bodies have far more.
+const FRAGMENTS_PER_GRANULE_MAX: usize = 8_192;
+
+/// Bytes of all distinct fragments of a segment.
+const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
+
+/// Stands in a pattern's list of words for one that is too long to be a term.
+const LONG_WORD: u32 = u32::MAX;
+
+/// Takes the numbers that are already hashes as they are.
+#[derive(Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only `u64` keys are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// The tally of the current granule, and what it remembers of the segment.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Numbers granules from 1, so that a stamp of 0 is "never".
+    granule: u32,
+    complete: Option<Complete>,
+    lengths: LengthSet,
+    tokens: HashSet<u64, BuildHasherDefault<Identity>>,
+    words: Words,
+    fragments: Fragments,
+}
+
+impl Tally {
+    /// Counts a line's pattern; `pattern` are its bytes when it is new to the segment.
+    #[inline]
+    pub(crate) fn pattern(&mut self, interned: Interned, pattern: &[u8]) {
+        if interned.pattern == NO_PATTERN {
+            self.complete_mut().words = false;
+            return;
+        }
+        if interned.first {
+            self.words.learn(pattern);
+        }
+        if !self.words.meet(interned.pattern, self.granule + 1) {
+            self.complete_mut().words = false;
+        }
+    }
+
+    /// Counts a variable of a line.
+    #[inline]
+    pub(crate) fn variable(&mut self, variable: &[u8]) {
+        let fresh = self.token(token_hash(variable));
+        if !fresh {
+            return;
+        }
+        self.lengths.insert(variable.len());
+        if self.complete().fragments {
+            let met = fragments(variable).all(|f| self.fragments.meet(f, self.granule + 1));
+            self.complete_mut().fragments = met;
+        }
+    }
+
+    /// Counts a token by its hash; false when it was counted in this granule before.
+    #[inline]
+    pub(crate) fn token(&mut self, hash: u64) -> bool {
+        if !self.complete().tokens {
+            return true;
+        }
+        let fresh = self.tokens.insert(hash);
+        if TOKENS_PER_GRANULE_MAX < self.tokens.len() {
+            self.complete_mut().tokens = false;
+        }
+        fresh
+    }
+
+    /// Ends the granule: its tokens go to `filter`, its words and fragments to `document`.
+    pub(crate) fn end_granule(
+        &mut self,
+        filter: &mut TokenFilterBuilder,
+        document: &mut GranuleDocument,
+    ) -> (LengthSet, Complete) {
+        let mut complete = self.complete();
+        if TOKENS_MAX < filter.len() + self.tokens.len() {
+            complete.tokens = false;
+        }
+        if complete.tokens {
+            filter.add(self.granule, self.tokens.iter().copied());
+        }
+        if complete.words {
+            self.words.for_each_met(|word| document.word(word));
+        }
+        if complete.fragments {
+            self.fragments.for_each_met(|fragment| document.fragment(fragment));
+        }
+        self.tokens.clear();
+        self.words.met.clear();
+        self.fragments.clear();
+        self.granule += 1;
+        self.complete = None;
+        (std::mem::take(&mut self.lengths), complete)
+    }
+
+    fn complete(&self) -> Complete {
+        self.complete.unwrap_or(Complete::ALL)
+    }
+
+    fn complete_mut(&mut self) -> &mut Complete {
+        self.complete.get_or_insert(Complete::ALL)
+    }
+}
+
+/// The words of the segment's patterns.
+#[derive(Debug, Default)]
+struct Words {
+    words: Interner,
+    /// Words of pattern `n + 1`: up to `ends[n]` in `of_patterns`.
+    ends: Vec<usize>,
+    of_patterns: Vec<u32>,
+    /// The last granule that met the pattern or word.
+    pattern_stamps: Vec<u32>,
+    word_stamps: Vec<u32>,
+    met: Vec<u32>,
+}
+
+impl Words {
+    fn learn(&mut self, pattern: &[u8]) {
+        walk(pattern, |piece| {
+            // Between its separators a placeholder reads as a token of its own.
+            let Piece::Token(token) = piece else { return };
+            if token.bytes == [PLACEHOLDER] {
+                return;
+            }
+            let word = if TERM_BYTES_MAX < token.bytes.len() {
+                LONG_WORD
+            } else {
+                self.words.intern(token.bytes)
+            };
+            self.of_patterns.push(word);
+        });
+        self.ends.push(self.of_patterns.len());
+        self.pattern_stamps.push(0);
+        self.word_stamps.resize(self.words.len(), 0);
+    }
+
+    /// False when the pattern has a word that is too long to be a term.
+    fn meet(&mut self, pattern: u32, granule: u32) -> bool {
+        let at = pattern as usize - 1;
+        if self.pattern_stamps[at] == granule {
+            return true;
+        }
+        self.pattern_stamps[at] = granule;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        let mut whole = true;
+        for word in &self.of_patterns[start..self.ends[at]] {
+            if *word == LONG_WORD {
+                whole = false;
+                continue;
+            }
+            let stamp = &mut self.word_stamps[*word as usize];
+            if *stamp != granule {
+                *stamp = granule;
+                self.met.push(*word);
+            }
+        }
+        whole
+    }
+
+    fn for_each_met(&self, mut each: impl FnMut(&str)) {
+        for word in &self.met {
+            each(text(self.words.get(*word)));
+        }
+    }
+}
+
+/// Letters of a short fragment are base-53 digits, 0 being "none".
+const SHORT_BASE: usize = 53;
+const SHORT_LETTERS: usize = 3;
+const SHORT_BITS: usize = SHORT_BASE * SHORT_BASE * SHORT_BASE;
+
+/// The fragments of a granule. Most are one to three ASCII letters (hexadecimal ids) and live in a
+/// bit map; the rest is interned.
+#[derive(Debug)]
+struct Fragments {
+    short: Vec<u64>,
+    short_count: usize,
+    long: Interner,
+    stamps: Vec<u32>,
+    met: Vec<u32>,
+}
+
+impl Default for Fragments {
+    fn default() -> Self {
+        Self {
+            short: vec![0; SHORT_BITS.div_ceil(64)],
+            short_count: 0,
+            long: Interner::default(),
+            stamps: Vec::new(),
+            met: Vec::new(),
+        }
+    }
+}
+
+impl Fragments {
+    /// False when a cap is reached.
+    #[inline]
+    fn meet(&mut self, fragment: &[u8], granule: u32) -> bool {
+        match short_code(fragment) {
+            Some(code) => {
+                let bit = 1 << (code % 64);
+                self.short_count += usize::from(self.short[code / 64] & bit == 0);
+                self.short[code / 64] |= bit;
+            }
+            None if !self.meet_long(fragment, granule) => return false,
+            None => {}
+        }
+        self.short_count + self.met.len() <= FRAGMENTS_PER_GRANULE_MAX
+    }
+
+    fn meet_long(&mut self, fragment: &[u8], granule: u32) -> bool {
+        let id = match self.long.probe(fragment) {
+            Probe::Known(id) => id,
+            Probe::Absent(place) => {
+                let bytes = self.long.bytes() + fragment.len();
+                if TERM_BYTES_MAX < fragment.len() || FRAGMENTS_BYTES_MAX < bytes {
+                    return false;
+                }
+                self.stamps.push(0);
+                self.long.insert(place, fragment)
+            }
+        };
+        let stamp = &mut self.stamps[id as usize];
+        if *stamp != granule {
+            *stamp = granule;
+            self.met.push(id);
+        }
+        true
+    }
+
+    fn for_each_met(&self, mut each: impl FnMut(&str)) {
+        for (at, word) in self.short.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let (letters, length) = short_text(at * 64 + rest.trailing_zeros() as usize);
+                each(text(&letters[..length]));
+                rest &= rest - 1;
+            }
+        }
+        for id in &self.met {
+            each(text(self.long.get(*id)));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.short.fill(0);
+        self.short_count = 0;
+        self.met.clear();
+    }
+}
+
+fn short_code(fragment: &[u8]) -> Option<usize> {
+    if SHORT_LETTERS < fragment.len() {
+        return None;
+    }
+    let mut code = 0;
+    for letter in fragment {
+        let digit = match letter {
+            b'a'..=b'z' => letter - b'a' + 1,
+            b'A'..=b'Z' => letter - b'A' + 27,
+            _ => return None,
+        };
+        code = code * SHORT_BASE + usize::from(digit);
+    }
+    Some(code)
+}
+
+fn short_text(mut code: usize) -> ([u8; SHORT_LETTERS], usize) {
+    let mut reversed = [0; SHORT_LETTERS];
+    let mut length = 0;
+    while 0 < code {
+        let digit = (code % SHORT_BASE) as u8;
+        reversed[length] = if digit < 27 { b'a' + digit - 1 } else { b'A' + digit - 27 };
+        code /= SHORT_BASE;
+        length += 1;
+    }
+    reversed[..length].reverse();
+    (reversed, length)
+}
+
+fn text(term: &[u8]) -> &str {
+    std::str::from_utf8(term).expect("tokens of UTF-8 text are cut between characters")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn short_fragments_survive_their_code() {
+        for fragment in ["a", "z", "A", "Z", "ab", "zZ", "aaa", "ZZZ", "fAb"] {
+            let (letters, length) = short_text(short_code(fragment.as_bytes()).unwrap());
+            assert_eq!(text(&letters[..length]), fragment);
+            assert!(short_code(fragment.as_bytes()).unwrap() < SHORT_BITS);
+        }
+        assert_eq!(short_code("é".as_bytes()), None);
+        assert_eq!(short_code(b"abcd"), None);
+    }
+
+    #[test]
+    fn a_granule_over_a_cap_says_so_and_the_next_starts_afresh() {
+        let mut tally = Tally::default();
+        let mut filter = TokenFilterBuilder::default();
+        let index = super::super::index::IndexBuilder::new().unwrap();
+        for i in 0..FRAGMENTS_PER_GRANULE_MAX as u32 + 1 {
+            let name: String =
+                (0..4).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect();
+            tally.variable(format!("{name}1").as_bytes());
+        }
+        let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
+        assert_eq!(complete, Complete { words: true, fragments: false, tokens: true });
+        assert!(lengths.has_at_least(5) && !lengths.has_longer(5));
+        tally.variable(b"x1");
+        let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
+        assert_eq!(complete, Complete::ALL);
+        assert!(!lengths.has_longer(2));
+        tally.variable(format!("{}1", "x".repeat(TERM_BYTES_MAX + 1)).as_bytes());
+        let (_, complete) = tally.end_granule(&mut filter, &mut index.document());
+        assert!(!complete.fragments);
+    }
+
+    #[test]
+    fn a_line_without_pattern_makes_the_words_incomplete() {
+        let mut tally = Tally::default();
+        tally.pattern(Interned { pattern: NO_PATTERN, first: false }, b"");
+        let index = super::super::index::IndexBuilder::new().unwrap();
+        let filter = &mut TokenFilterBuilder::default();
+        let (_, complete) = tally.end_granule(filter, &mut index.document());
+        assert_eq!(complete, Complete { words: false, fragments: true, tokens: true });
+    }
+}

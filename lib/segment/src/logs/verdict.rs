@@ -1,0 +1,209 @@
+//! What line filters say about a pattern, and so about all its lines at once.
+//!
+//! - **Yes**: every line of the pattern passes; no line is read.
+//! - **No**: no line of it passes; no line is read.
+//! - **Perhaps**: a variable could decide; lines are read, and only for the filters that are open.
+//!
+//! What always holds: yes and no are exact. Number 0, "none", is always perhaps.
+
+use regex_syntax::hir::Hir;
+
+use super::condition::Condition;
+use super::pattern::{PLACEHOLDER, PatternTable};
+use super::plan::{CompiledFilter, LineTest};
+
+/// One alternative of a line filter, with what it says about patterns and granules.
+#[derive(Clone, Debug)]
+pub(crate) struct AnalysedTest {
+    pub(crate) test: LineTest,
+    pub(crate) condition: Condition,
+    /// Whether a hit on part of a line is a hit on the line: true unless the expression looks
+    /// around (`^`, `$`, `\b`).
+    context_free: bool,
+}
+
+/// What is known about a filter's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Yes,
+    No,
+    Perhaps,
+}
+
+impl AnalysedTest {
+    pub(crate) fn new(test: LineTest) -> Self {
+        let (condition, context_free) = match &test {
+            LineTest::Contains(finder) => match std::str::from_utf8(finder.needle()) {
+                Ok(text) => (Condition::of_text(text), true),
+                Err(_) => (Condition::Always, true),
+            },
+            // `Regex` was built from this text with the parser's defaults, so the trees agree.
+            LineTest::Regex(regex) => match regex_syntax::parse(regex.as_str()) {
+                Ok(hir) => (Condition::of_regex(&hir), looks_nowhere(&hir)),
+                Err(_) => (Condition::Always, false),
+            },
+        };
+        Self { test, condition, context_free }
+    }
+
+    fn verdict(&self, pattern: &[u8]) -> Verdict {
+        if !pattern.contains(&PLACEHOLDER) {
+            return match std::str::from_utf8(pattern) {
+                Ok(line) if self.test.hits(line) => Verdict::Yes,
+                Ok(_) => Verdict::No,
+                Err(_) => Verdict::Perhaps,
+            };
+        }
+        if self.context_free && self.hits_static_text(pattern) {
+            return Verdict::Yes;
+        }
+        if self.condition.pattern_may_satisfy(pattern) { Verdict::Perhaps } else { Verdict::No }
+    }
+
+    fn hits_static_text(&self, pattern: &[u8]) -> bool {
+        pattern
+            .split(|byte| *byte == PLACEHOLDER)
+            .filter_map(|stretch| std::str::from_utf8(stretch).ok())
+            .any(|stretch| self.test.hits(stretch))
+    }
+}
+
+fn looks_nowhere(hir: &Hir) -> bool {
+    hir.properties().look_set().is_empty()
+}
+
+impl CompiledFilter {
+    fn verdict(&self, pattern: &[u8]) -> Verdict {
+        let mut hit = Verdict::No;
+        for test in &self.tests {
+            match test.verdict(pattern) {
+                Verdict::Yes => {
+                    hit = Verdict::Yes;
+                    break;
+                }
+                Verdict::Perhaps => hit = Verdict::Perhaps,
+                Verdict::No => {}
+            }
+        }
+        match (hit, self.negative) {
+            (Verdict::Yes, true) => Verdict::No,
+            (Verdict::No, true) => Verdict::Yes,
+            (hit, _) => hit,
+        }
+    }
+}
+
+/// The verdict of all of a plan's filters together on the patterns of one segment, worked out
+/// when a pattern is first met.
+#[derive(Debug)]
+pub(crate) struct PatternVerdicts {
+    known: Vec<Option<Verdict>>,
+}
+
+impl PatternVerdicts {
+    pub(crate) fn new(patterns: &PatternTable) -> Self {
+        Self { known: vec![None; patterns.len() + 1] }
+    }
+
+    pub(crate) fn verdict(
+        &mut self,
+        filters: &[CompiledFilter],
+        patterns: &PatternTable,
+        number: u32,
+    ) -> Verdict {
+        let (Some(slot), Some(pattern)) =
+            (self.known.get_mut(number as usize), patterns.get(number))
+        else {
+            return Verdict::Perhaps;
+        };
+        *slot.get_or_insert_with(|| all(filters, pattern))
+    }
+}
+
+fn all(filters: &[CompiledFilter], pattern: &[u8]) -> Verdict {
+    let mut verdict = Verdict::Yes;
+    for filter in filters {
+        match filter.verdict(pattern) {
+            Verdict::No => return Verdict::No,
+            Verdict::Perhaps => verdict = Verdict::Perhaps,
+            Verdict::Yes => {}
+        }
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+    use record::TenantId;
+
+    use super::super::pattern::pattern_of;
+    use super::super::plan::{CompiledPlan, LineFilter, LineFilterOp, LogPlan};
+    use super::*;
+
+    fn plan(op: LineFilterOp, needles: &[&str]) -> Option<CompiledPlan> {
+        let mut plan = LogPlan::all(TenantId::default(), 0, 1, Vec::new());
+        let needles = needles.iter().map(|n| (*n).to_owned()).collect();
+        plan.filters = vec![LineFilter { op, needles }];
+        CompiledPlan::new(&plan).ok()
+    }
+
+    #[test]
+    fn says_what_the_static_text_decides() {
+        use LineFilterOp::{Contains, NotContains, NotRegex, Regex};
+        use Verdict::{No, Perhaps, Yes};
+        let line = "GET /user/17 took 3ms";
+        for (op, needle, expected) in [
+            (Contains, "took ", Yes),
+            (Contains, "missing", Perhaps), // in `3missing`, say
+            (Contains, "/missing/", No),
+            (Contains, "GET 1", No),
+            (Contains, "/1", Perhaps),
+            (NotContains, "took ", No),
+            (NotContains, "/missing/", Yes),
+            (Regex, "(?i)TOOK", Yes),
+            (Regex, "^GET", Perhaps),
+            (Regex, "GET.*took", Perhaps),
+            (Regex, "PUT/.*took", No),
+            (NotRegex, "PUT/.*took", Yes),
+            (NotRegex, "us[e]r", No),
+        ] {
+            let plan = plan(op, &[needle]).unwrap();
+            assert_eq!(all(plan.filters(), &pattern_of(line)), expected, "{op:?} {needle}");
+        }
+        let plan = plan(Regex, &["^no digits$"]).unwrap();
+        assert_eq!(all(plan.filters(), b"no digits"), Yes, "without variables it is the line");
+    }
+
+    fn needle() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[ab1 :é]{0,4}",
+            "[ab1 :é.|]{0,4}",
+            "(\\^|\\\\b|)[ab1 :.*]{0,3}(\\$|)",
+            "\\(\\?i\\)[aB1 ]{1,3}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn yes_and_no_are_what_the_line_says(
+            line in "[abAB1 :é]{0,12}",
+            op in prop::sample::select(vec![
+                LineFilterOp::Contains, LineFilterOp::NotContains,
+                LineFilterOp::Regex, LineFilterOp::NotRegex,
+            ]),
+            needles in prop::collection::vec(needle(), 1..3),
+        ) {
+            let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
+            let Some(plan) = plan(op, &needles) else { return Ok(()) };
+            let passes = plan.line_matches(&line);
+            match all(plan.filters(), &pattern_of(&line)) {
+                Verdict::Yes => prop_assert!(passes),
+                Verdict::No => prop_assert!(!passes),
+                Verdict::Perhaps => {}
+            }
+        }
+    }
+}

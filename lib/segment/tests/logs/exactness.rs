@@ -1,0 +1,192 @@
+//! A scan finds what a naive scan finds, whatever is asked and however the rows lie.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use record::{Labels, MatchOp, Matcher, TenantId};
+use segment::logs::{BuildOptions, GRANULE_ROWS, LineFilter, LineFilterOp, LogPlan, ScanStats};
+
+use crate::corpus;
+use crate::naive::{Row, build, check, level, open, scan};
+
+fn options(granule_rows: usize) -> BuildOptions {
+    BuildOptions { granule_rows, ..BuildOptions::default() }
+}
+
+/// Segments, and questions to each.
+const CASES: u32 = 60;
+const QUESTIONS: usize = 40;
+
+#[test]
+fn random_questions_get_the_naive_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut pruned = ScanStats::default();
+    let mut runner = TestRunner::new(Config { cases: CASES, ..Config::default() });
+    let cases = (corpus::rows(120), prop::sample::select(vec![1_usize, 3, 8, 50, 200]))
+        .prop_flat_map(|(rows, granule_rows)| {
+            let plans = prop::collection::vec(corpus::plan(&rows), QUESTIONS);
+            (Just(rows), Just(granule_rows), plans)
+        });
+    let totals = std::cell::RefCell::new(&mut pruned);
+    runner
+        .run(&cases, |(rows, granule_rows, plans)| {
+            runtime.block_on(async {
+                let segment = open(&build(&rows, options(granule_rows))).await;
+                for plan in &plans {
+                    totals.borrow_mut().add(&check(&segment, &rows, plan).await);
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+    // The rules were at work, or the test shows nothing.
+    assert!(0 < pruned.granules_pruned_by_time, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_streams, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_words, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_tokens, "{pruned:?}");
+    assert!(0 < pruned.granules_skipped_by_limit, "{pruned:?}");
+}
+
+fn all() -> LogPlan {
+    LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new())
+}
+
+fn filtered(op: LineFilterOp, needle: &str) -> LogPlan {
+    LogPlan { filters: vec![LineFilter { op, needles: vec![needle.to_owned()] }], ..all() }
+}
+
+fn stream(app: &str) -> Labels {
+    Labels::from_pairs([("app", app)])
+}
+
+/// Rows of several full granules with what pruning lives on: words, ids and levels that are in few
+/// of them.
+fn large_corpus() -> Vec<Row> {
+    let streams = [stream("a"), stream("b"), stream("c")];
+    let rows = 3 * GRANULE_ROWS + 100;
+    (0..rows)
+        .map(|n| {
+            let mut line = format!("GET /item/{n} took {}ms trace={:032x}", n % 97, n * n);
+            if n % 10_007 == 0 {
+                line.push_str(" panicked at the disco");
+            }
+            let mut row = Row::new(&streams[n * 3 / rows], n as i64 * 1_000_000, &line);
+            row.attributes.push(level(if n % 500 == 0 { "error" } else { "info" }));
+            row.attributes.push(("trace_id".to_owned(), format!("{:016x}", n / 3)));
+            row
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn full_granules_are_exact_and_pruned() {
+    let rows = large_corpus();
+    let segment = open(&build(&rows, BuildOptions::default())).await;
+    let granules = 4;
+
+    let stats = check(&segment, &rows, &all()).await;
+    assert_eq!(stats.granules_read, granules);
+
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, "no such word")).await;
+    assert_eq!((stats.granules_pruned_by_words, stats.granules_read), (granules, 0));
+
+    let id = format!("trace={:032x}", 9_999 * 9_999);
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, &id)).await;
+    assert_eq!(stats.granules_read, 1, "one granule has the id: {stats:?}");
+
+    let absent = format!("{:032x}", u128::MAX);
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, &absent)).await;
+    assert_eq!(stats.granules_read, 0, "{stats:?}");
+
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, " took ")).await;
+    assert_eq!(stats.lines_searched, 0, "the pattern says yes");
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::NotContains, "GET /")).await;
+    assert_eq!(stats.granules_read, 0, "every pattern says no");
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Regex, "(?i)PANICKED at")).await;
+    assert_eq!(stats.lines_searched, 0, "no variable is in sight");
+
+    let mut by_trace = all();
+    by_trace.attribute_matchers =
+        vec![Matcher::new("trace_id", MatchOp::Eq, format!("{:016x}", 17)).unwrap()];
+    let stats = check(&segment, &rows, &by_trace).await;
+    assert_eq!((stats.granules_read, stats.rows_matched), (1, 3));
+
+    let one_stream = vec![Matcher::new("app", MatchOp::Eq, "c").unwrap()];
+    let stats = check(&segment, &rows, &LogPlan { matchers: one_stream, ..all() }).await;
+    assert!(0 < stats.granules_pruned_by_streams, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_limit_reads_the_newest_granules_only() {
+    let rows = large_corpus();
+    let segment = open(&build(&rows, BuildOptions::default())).await;
+    let plan = LogPlan { limit: Some(10), ..filtered(LineFilterOp::Contains, "took 5ms") };
+    let stats = check(&segment, &rows, &plan).await;
+    assert!(stats.granules_read < 4, "{stats:?}");
+    assert!(0 < stats.granules_skipped_by_limit, "{stats:?}");
+    assert!(stats.lines_searched < GRANULE_ROWS as u64, "{stats:?}");
+}
+
+#[tokio::test]
+async fn rows_of_one_time_keep_their_order() {
+    let app = stream("a");
+    let rows: Vec<Row> = (0..100).map(|n| Row::new(&app, 5, &format!("{n}"))).collect();
+    let segment = open(&build(&rows, options(7))).await;
+    let (found, _) = scan(&segment, &all()).await;
+    assert_eq!(found, rows);
+}
+
+#[tokio::test]
+async fn times_at_the_ends_of_the_range_are_kept() {
+    let app = stream("a");
+    let rows = vec![Row::new(&app, i64::MIN, "first"), Row::new(&app, i64::MAX - 1, "last")];
+    let segment = open(&build(&rows, options(1))).await;
+    check(&segment, &rows, &all()).await;
+    let (found, _) = scan(&segment, &all()).await;
+    assert_eq!(found.len(), 2);
+}
+
+/// Lines whose tokens overflow every side table are still found.
+#[tokio::test]
+async fn blobs_are_scanned_not_lost() {
+    let app = stream("a");
+    let mut state = 7_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        char::from(LETTERS[(state >> 58) as usize])
+    };
+    let rows: Vec<Row> = (0..9_000)
+        .map(|n| Row::new(&app, n, &(0..120).map(|_| letter()).collect::<String>()))
+        .collect();
+    let built = build(&rows, BuildOptions::default());
+    assert!(0 < built.stats.granules_incomplete);
+    let segment = open(&built).await;
+    for at in [0_usize, 4_000, 8_999] {
+        for cut in [0..10, 50..60, 110..120] {
+            let needle = rows[at].line.get(cut).unwrap();
+            check(&segment, &rows, &filtered(LineFilterOp::Contains, needle)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_shapes_than_the_table_holds_are_scanned_not_lost() {
+    let app = stream("a");
+    let letters = |n: usize| -> String {
+        (0..4).map(|digit| char::from(b'a' + (n >> (4 * digit) & 15) as u8)).collect()
+    };
+    let rows: Vec<Row> = (0..66_000)
+        .map(|n| Row::new(&app, n as i64, &format!("{} {}", letters(n), letters(n >> 4))))
+        .collect();
+    let mut rows = rows;
+    rows.extend((0..3_000).map(|n| {
+        Row::new(&app, 70_000 + n as i64, &format!("{} late {}", letters(n * 7), letters(n)))
+    }));
+    let built = build(&rows, BuildOptions::default());
+    assert!(0 < built.stats.rows_without_pattern, "{:?}", built.stats);
+    let segment = open(&built).await;
+    for needle in ["late", "ab late", "bbbb late b", "aaaa", "no such", "late p"] {
+        check(&segment, &rows, &filtered(LineFilterOp::Contains, needle)).await;
+        check(&segment, &rows, &filtered(LineFilterOp::NotContains, needle)).await;
+    }
+}

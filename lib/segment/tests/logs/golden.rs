@@ -1,0 +1,73 @@
+//! One segment of every past version, read by this build.
+//!
+//! `v1.segment` was written by the first build that wrote version 1 and never changes. A build that
+//! changes the bytes of version 1 so that old ones read differently fails here.
+
+use bytes::Bytes;
+use record::{Labels, TenantId};
+use segment::logs::{BuildOptions, LogPlan, LogSegment};
+
+use crate::naive::{Row, build, check, level, meta, store_with};
+
+const V1: &[u8] = include_bytes!("../golden/logs-v1.segment");
+
+/// The rows of the golden segments.
+fn rows() -> Vec<Row> {
+    let streams = [
+        Labels::from_pairs([("app", "api"), ("namespace", "prod")]),
+        Labels::from_pairs([("app", "wörker"), ("namespace", "dev")]),
+    ];
+    let line = |n: usize| match n % 5 {
+        0 => format!("GET /item/{n} took {}ms", n * 7 % 90),
+        1 => format!("level=info trace={:032x} größe={n}µs", n * 77_777),
+        2 => String::new(),
+        3 => "plain words only".to_owned(),
+        _ => format!("{{\"id\":\"{n:08x}\",\"ok\":true}}"),
+    };
+    (0..100)
+        .map(|n| {
+            let mut row = Row::new(&streams[n / 50], (n as i64 - 20) * 1_500_000_000, &line(n));
+            if n % 3 == 0 {
+                row.attributes.push(level(["info", "error"][n % 2]));
+                row.attributes.push(("trace_id".to_owned(), format!("{n:016x}")));
+            }
+            if n % 33 == 0 {
+                row.attributes.push(("rare".to_owned(), "once".to_owned()));
+            }
+            row
+        })
+        .collect()
+}
+
+fn options() -> BuildOptions {
+    BuildOptions { granule_rows: 32, ..BuildOptions::default() }
+}
+
+#[tokio::test]
+async fn version_1_reads_as_it_was_written() {
+    let rows = rows();
+    // Written with the same options, so everything but the bytes themselves is known.
+    let mut expected = meta(&build(&rows, options()));
+    expected.bytes = V1.len() as u64;
+    expected.footer_bytes = V1.len() as u64;
+    let store = store_with(Bytes::from_static(V1)).await;
+    let segment = LogSegment::open(store, &expected).await.unwrap();
+    segment.verify().await.unwrap();
+    assert_eq!(segment.rows(), rows.len() as u64);
+    let all = LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new());
+    check(&segment, &rows, &all).await;
+    for needle in ["item/17", "größe", "took 5", "ok\":true", "words", "absent", "rare"] {
+        let filter = segment::logs::LineFilter {
+            op: segment::logs::LineFilterOp::Contains,
+            needles: vec![needle.to_owned()],
+        };
+        check(&segment, &rows, &LogPlan { filters: vec![filter], ..all.clone() }).await;
+    }
+}
+
+/// Writes the golden file where there is none yet: run once for a new version, then commit it.
+#[test]
+fn a_new_golden_file_is_written_on_request() {
+    let Some(path) = std::env::var_os("MILLRACE_WRITE_GOLDEN") else { return };
+    std::fs::write(path, build(&rows(), options()).bytes).unwrap();
+}

@@ -1,0 +1,170 @@
+//! A segment and its oracle: the same rows as a plain list, searched one by one.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use record::{DETECTED_LEVEL, Labels, LogBatch, LogBatchBuilder, TenantId, TimestampNanos};
+use segment::logs::{
+    AttributeColumns, BuildOptions, BuiltSegment, CompiledPlan, LogPlan, LogSegment,
+    LogSegmentBuilder, ScanBudget, ScanStats,
+};
+use segment::{SegmentId, SegmentKind, SegmentMeta};
+
+/// One row, as pushed or as found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) stream: Labels,
+    pub(crate) time: i64,
+    pub(crate) line: String,
+    pub(crate) attributes: Vec<(String, String)>,
+}
+
+impl Row {
+    pub(crate) fn new(stream: &Labels, time: i64, line: &str) -> Self {
+        let (stream, line) = (stream.clone(), line.to_owned());
+        Self { stream, time, line, attributes: Vec::new() }
+    }
+}
+
+pub(crate) fn batch(rows: &[Row]) -> LogBatch {
+    let mut builder = LogBatchBuilder::new();
+    for row in rows {
+        builder.push(TimestampNanos(row.time), &row.stream, &row.line, &row.attributes, None);
+    }
+    builder.finish()
+}
+
+pub(crate) fn rows_of(batches: &[LogBatch]) -> Vec<Row> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let row = |batch: &LogBatch, at: usize| Row {
+        stream: batch.stream(at).clone(),
+        time: batch.times()[at],
+        line: batch.line(at).to_owned(),
+        attributes: batch.attributes(at).map(owned).collect(),
+    };
+    batches.iter().flat_map(|batch| (0..batch.len()).map(move |at| row(batch, at))).collect()
+}
+
+pub(crate) fn build(rows: &[Row], options: BuildOptions) -> BuiltSegment {
+    let mut builder = LogSegmentBuilder::new(options);
+    // Several batches, so that sorting has something to do.
+    for part in rows.chunks(rows.len().div_ceil(3).max(1)) {
+        builder.push_batch(&batch(part), None).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+pub(crate) fn meta(built: &BuiltSegment) -> SegmentMeta {
+    SegmentMeta {
+        id: SegmentId::from_bits(7),
+        kind: SegmentKind::Logs,
+        tenant: TenantId::default(),
+        path: "segments/one".to_owned(),
+        bytes: built.bytes.len() as u64,
+        raw_bytes: built.raw_bytes,
+        rows: built.rows,
+        time_min_ns: built.time_min,
+        time_max_ns: built.time_max,
+        ranges: Vec::new(),
+        created_ms: 0,
+        footer_bytes: built.footer_bytes,
+        level: 0,
+    }
+}
+
+pub(crate) async fn store_with(bytes: bytes::Bytes) -> Arc<dyn ObjectStore> {
+    let store = Arc::new(InMemory::new());
+    store.put(&Path::from("segments/one"), bytes.into()).await.unwrap();
+    store
+}
+
+pub(crate) async fn open(built: &BuiltSegment) -> LogSegment {
+    LogSegment::open(store_with(built.bytes.clone()).await, &meta(built)).await.unwrap()
+}
+
+pub(crate) async fn scan(segment: &LogSegment, plan: &LogPlan) -> (Vec<Row>, ScanStats) {
+    let compiled = Arc::new(CompiledPlan::new(plan).unwrap());
+    let budget = Arc::new(ScanBudget::unlimited());
+    let (batches, stats) = segment.scan(&compiled, &budget, None).collect().await.unwrap();
+    for batch in &batches {
+        let keys: Vec<_> =
+            (0..batch.len()).map(|at| (batch.stream(at), batch.times()[at])).collect();
+        assert!(keys.is_sorted(), "rows of a batch are sorted by stream and time");
+    }
+    let rows = rows_of(&batches);
+    assert!(rows.len() as u64 <= stats.rows_matched);
+    (rows, stats)
+}
+
+/// What the segment should find, limit aside: in order of stream and time, ties as pushed.
+pub(crate) fn naive(rows: &[Row], plan: &LogPlan) -> Vec<Row> {
+    let compiled = CompiledPlan::new(plan).unwrap();
+    let first = |row: &Row, name: &str| {
+        let found = row.attributes.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let mut found: Vec<Row> =
+        rows.iter()
+            .filter(|row| {
+                compiled.stream_matches(&row.stream)
+                    && compiled.row_matches(row.time, &row.line)
+                    && plan.attribute_matchers.iter().all(|matcher| {
+                        matcher.matches(&first(row, matcher.name()).unwrap_or_default())
+                    })
+            })
+            .map(|row| {
+                let mut row = row.clone();
+                row.attributes = match &plan.attributes {
+                    AttributeColumns::None => Vec::new(),
+                    AttributeColumns::All => row.attributes,
+                    AttributeColumns::Named(names) => {
+                        let named = |name: &String| Some((name.clone(), first(&row, name)?));
+                        let mut named: Vec<_> = names.iter().filter_map(named).collect();
+                        named.sort();
+                        named.dedup();
+                        named
+                    }
+                };
+                row.attributes.sort_by(|a, b| a.0.cmp(&b.0));
+                if !plan.lines {
+                    row.line.clear();
+                }
+                row
+            })
+            .collect();
+    found.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
+    found
+}
+
+/// Scans and compares with the oracle; with a limit, by what a limit promises.
+pub(crate) async fn check(segment: &LogSegment, rows: &[Row], plan: &LogPlan) -> ScanStats {
+    let all = naive(rows, &LogPlan { limit: None, ..plan.clone() });
+    let (mut found, stats) = scan(segment, plan).await;
+    found.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
+    let Some(limit) = plan.limit else {
+        assert_eq!(found, all, "{plan:?}");
+        return stats;
+    };
+    let mut times: Vec<i64> = all.iter().map(|row| row.time).collect();
+    times.sort_unstable();
+    if plan.direction == segment::logs::Direction::Backward {
+        times.reverse();
+    }
+    times.truncate(limit);
+    times.sort_unstable();
+    let mut found_times: Vec<i64> = found.iter().map(|row| row.time).collect();
+    found_times.sort_unstable();
+    assert_eq!(found_times, times, "{plan:?}");
+    let mut left = all;
+    for row in &found {
+        let at = left.iter().position(|candidate| candidate == row);
+        left.remove(at.unwrap_or_else(|| panic!("{row:?} was made up or doubled: {plan:?}")));
+    }
+    stats
+}
+
+pub(crate) fn level(name: &str) -> (String, String) {
+    (DETECTED_LEVEL.to_owned(), name.to_owned())
+}

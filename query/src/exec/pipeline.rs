@@ -1,0 +1,156 @@
+//! A pipeline ready to run: what the scan does, and what is left to do for each row.
+//!
+//! Line filters are done by the scan, which prunes by them; as no supported stage changes the line
+//! or drops rows by what an earlier filter decided, their place among the stages does not matter.
+
+use record::{LogBatch, Matcher};
+use segment::logs::plan::{LineFilter as ScanFilter, LineFilterOp as ScanOp};
+
+use super::filter::Filter;
+use super::labels::{ERROR, ERROR_DETAILS, RowLabels};
+use crate::error::QueryError;
+use crate::logql::ast::{LabelPick, LineFilter, LineOp, LogQuery, Needle, Stage};
+use crate::logql::{ParseError, stage_name};
+
+/// What is done to the rows of a log query.
+#[derive(Clone, Debug)]
+pub(super) struct Pipeline {
+    pub(super) matchers: Vec<Matcher>,
+    /// Line filters, for the scan.
+    pub(super) filters: Vec<ScanFilter>,
+    stages: Vec<RowStage>,
+}
+
+#[derive(Clone, Debug)]
+enum RowStage {
+    Filter(Filter),
+    Drop(Vec<LabelPick>),
+    Keep(Vec<LabelPick>),
+}
+
+impl Pipeline {
+    /// # Errors
+    /// When a stage is not supported yet, by its name, or a line filter's expression is not valid.
+    pub(super) fn compile(query: &LogQuery) -> Result<Self, QueryError> {
+        let mut filters = Vec::new();
+        let mut stages = Vec::new();
+        for stage in &query.stages {
+            match stage {
+                Stage::LineFilter(filter) => filters.push(scan_filter(filter)?),
+                Stage::LabelFilter(filter) => {
+                    stages.push(RowStage::Filter(Filter::compile(filter).map_err(unsupported)?));
+                }
+                Stage::Drop(picks) => stages.push(RowStage::Drop(picks.clone())),
+                Stage::Keep(picks) => stages.push(RowStage::Keep(picks.clone())),
+                other => return Err(unsupported(format!("stage '{}'", stage_name(other)))),
+            }
+        }
+        Ok(Self { matchers: query.matchers.clone(), filters, stages })
+    }
+
+    /// Whether every row the scan yields stays, so that the scan may apply the limit.
+    pub(super) fn keeps_every_row(&self) -> bool {
+        !self.stages.iter().any(|stage| matches!(stage, RowStage::Filter(_)))
+    }
+
+    /// The names of all labels the stages look at.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for stage in &self.stages {
+            match stage {
+                RowStage::Filter(filter) => filter.names(&mut names),
+                RowStage::Drop(picks) | RowStage::Keep(picks) => {
+                    names.extend(picks.iter().map(pick_name));
+                }
+            }
+        }
+        names
+    }
+
+    /// Runs the stages on one row: false drops it.
+    pub(super) fn keeps<'a>(
+        &self,
+        batch: &'a LogBatch,
+        row: usize,
+        labels: &mut RowLabels<'a>,
+    ) -> bool {
+        labels.reset(batch.stream(row), batch.attributes(row));
+        self.stages.iter().all(|stage| match stage {
+            RowStage::Filter(filter) => filter.keeps(labels),
+            RowStage::Drop(picks) => {
+                drop_labels(picks, labels);
+                true
+            }
+            RowStage::Keep(picks) => {
+                keep_labels(picks, labels);
+                true
+            }
+        })
+    }
+}
+
+/// Refuses what the language has and this engine has not.
+pub(super) fn unsupported(what: impl std::fmt::Display) -> QueryError {
+    ParseError::new(format!("{what} is not supported yet")).into()
+}
+
+fn scan_filter(filter: &LineFilter) -> Result<ScanFilter, QueryError> {
+    let op = match filter.op {
+        LineOp::Contains => ScanOp::Contains,
+        LineOp::NotContains => ScanOp::NotContains,
+        LineOp::Regex => ScanOp::Regex,
+        LineOp::NotRegex => ScanOp::NotRegex,
+        LineOp::Pattern | LineOp::NotPattern => {
+            return Err(unsupported(format!("line filter '{}'", filter.op.symbol())));
+        }
+    };
+    let mut needles = Vec::new();
+    for needle in &filter.alternatives {
+        let Needle::Text(text) = needle else {
+            return Err(unsupported("line filter 'ip()'"));
+        };
+        if matches!(op, ScanOp::Regex | ScanOp::NotRegex)
+            && let Err(error) = record::re2::unanchored(text)
+        {
+            return Err(ParseError::new(format!("stage '{filter}' : {error}")).into());
+        }
+        needles.push(text.clone());
+    }
+    // An empty needle is found in every line: `|= ""` passes all and `!= ""` passes none.
+    Ok(ScanFilter { op, needles })
+}
+
+fn pick_name(pick: &LabelPick) -> &str {
+    match pick {
+        LabelPick::Name(name) => name,
+        LabelPick::Matching(matcher) => matcher.name(),
+    }
+}
+
+fn picks(pick: &LabelPick, labels: &RowLabels<'_>) -> bool {
+    match pick {
+        LabelPick::Name(_) => true,
+        LabelPick::Matching(matcher) => matcher.matches(labels.get(matcher.name()).unwrap_or("")),
+    }
+}
+
+fn drop_labels(wanted: &[LabelPick], labels: &mut RowLabels<'_>) {
+    for pick in wanted {
+        if picks(pick, labels) {
+            labels.remove(pick_name(pick));
+        }
+    }
+}
+
+/// Removes every label that is not picked; errors stay.
+fn keep_labels(wanted: &[LabelPick], labels: &mut RowLabels<'_>) {
+    let kept = |name: &str| {
+        name == ERROR
+            || name == ERROR_DETAILS
+            || wanted.iter().any(|pick| pick_name(pick) == name && picks(pick, labels))
+    };
+    let gone: Vec<String> = labels.names().filter(|name| !kept(name)).map(str::to_owned).collect();
+    for name in gone {
+        labels.remove(&name);
+    }
+}

@@ -1,0 +1,209 @@
+//! Range aggregations that count lines or their bytes, folded chunk by chunk.
+//!
+//! A row adds to a run of steps, so it touches two cells: where the run begins and where it ends.
+//! What a step holds is the running sum. Memory is series times steps, never rows; the limit
+//! `cells_max` bounds it. Series are told apart by their labels, or by the labels of the `sum` that
+//! stands around the aggregation, which then needs no step of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use record::{Labels, LogBatch};
+
+use super::grid::Windows;
+use super::labels::{ERROR, RowLabels};
+use super::pipeline::Pipeline;
+use super::series::{Point, Series, tidy};
+use crate::error::{LimitHit, QueryError};
+use crate::logql::ast::{Grouping, RangeOp};
+use crate::scan::{LogChunk, LogFold};
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+/// What tells series apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum SeriesKey {
+    /// All labels that are left after the pipeline.
+    All,
+    /// The labels of a grouping.
+    Group(Grouping),
+}
+
+/// Counts rows, and where asked their bytes, per series and step.
+#[derive(Debug)]
+pub(super) struct RangeFold {
+    pipeline: Arc<Pipeline>,
+    windows: Windows,
+    key: SeriesKey,
+    with_bytes: bool,
+    cells_max: u64,
+    /// Series by their labels in the form of [`encode_key`].
+    ids: HashMap<Box<[u8]>, usize>,
+    series: Vec<Cells>,
+    key_buffer: Vec<u8>,
+}
+
+/// The changes between steps of one series.
+#[derive(Debug)]
+struct Cells {
+    labels: Labels,
+    lines: Vec<i64>,
+    bytes: Vec<i64>,
+}
+
+impl RangeFold {
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        windows: Windows,
+        key: SeriesKey,
+        op: RangeOp,
+        cells_max: u64,
+    ) -> Self {
+        let with_bytes = matches!(op, RangeOp::BytesOverTime | RangeOp::BytesRate);
+        Self {
+            pipeline,
+            windows,
+            key,
+            with_bytes,
+            cells_max,
+            ids: HashMap::new(),
+            series: Vec::new(),
+            key_buffer: Vec::new(),
+        }
+    }
+
+    /// The series of `op` over what was folded.
+    pub(super) fn into_series(self, op: RangeOp) -> Vec<Series> {
+        let seconds = self.windows.range_ns as f64 / NANOS_PER_SECOND;
+        let steps = self.windows.grid.count;
+        let series = self.series.into_iter().map(|cells| {
+            let (mut lines, mut bytes) = (0, 0);
+            let mut points = Vec::new();
+            for step in 0..steps {
+                lines += cells.lines[step as usize];
+                bytes += cells.bytes.get(step as usize).copied().unwrap_or(0);
+                if lines == 0 {
+                    continue;
+                }
+                let value = match op {
+                    RangeOp::Rate => lines as f64 / seconds,
+                    RangeOp::BytesOverTime => bytes as f64,
+                    RangeOp::BytesRate => bytes as f64 / seconds,
+                    _ => lines as f64,
+                };
+                points.push(Point { step, value });
+            }
+            Series { labels: cells.labels, points }
+        });
+        tidy(series.collect())
+    }
+
+    fn fold_batch(&mut self, batch: &LogBatch) -> Result<(), QueryError> {
+        let pipeline = Arc::clone(&self.pipeline);
+        // Rows that have only their stream's labels share one lookup per stream and batch.
+        let mut plain: Vec<Option<usize>> = vec![None; batch.streams().len()];
+        let mut labels = RowLabels::default();
+        let times = batch.times();
+        for row in 0..batch.len() {
+            let (from, to) = self.windows.steps_of(times[row]);
+            if to <= from || !pipeline.keeps(batch, row, &mut labels) {
+                continue;
+            }
+            let stream = batch.stream_index()[row] as usize;
+            let id = match plain[stream] {
+                Some(id) if labels.is_plain() => id,
+                _ => self.series_of(&labels)?,
+            };
+            if labels.is_plain() {
+                plain[stream] = Some(id);
+            }
+            let cells = &mut self.series[id];
+            cells.lines[from as usize] += 1;
+            cells.lines[to as usize] -= 1;
+            if self.with_bytes {
+                let bytes = i64::try_from(batch.line(row).len()).unwrap_or(i64::MAX);
+                cells.bytes[from as usize] += bytes;
+                cells.bytes[to as usize] -= bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// The series a row belongs to, made if it is new.
+    fn series_of(&mut self, labels: &RowLabels<'_>) -> Result<usize, QueryError> {
+        let mut pairs = Vec::new();
+        match &self.key {
+            SeriesKey::All => labels.merged_into(&mut pairs),
+            SeriesKey::Group(Grouping { without: true, names }) => {
+                labels.merged_into(&mut pairs);
+                pairs.retain(|(name, _)| !names.iter().any(|gone| gone == name));
+            }
+            SeriesKey::Group(Grouping { without: false, names }) => {
+                let found =
+                    names.iter().filter_map(|name| Some((name.as_str(), labels.get(name)?)));
+                pairs.extend(found);
+                pairs.sort_unstable();
+            }
+        }
+        if labels.has_error() && !self.asks_for_error() {
+            return Err(pipeline_error(labels));
+        }
+        let mut key = std::mem::take(&mut self.key_buffer);
+        encode_key(&pairs, &mut key);
+        let id = match self.ids.get(key.as_slice()) {
+            Some(id) => *id,
+            None => self.add_series(&key, Labels::from_pairs(pairs))?,
+        };
+        self.key_buffer = key;
+        Ok(id)
+    }
+
+    fn asks_for_error(&self) -> bool {
+        matches!(&self.key, SeriesKey::Group(grouping)
+            if !grouping.without && grouping.names.iter().any(|name| name == ERROR))
+    }
+
+    fn add_series(&mut self, key: &[u8], labels: Labels) -> Result<usize, QueryError> {
+        let cells = self.windows.grid.count as usize + 1;
+        let columns = if self.with_bytes { 2 } else { 1 };
+        let held = (self.series.len() as u64 + 1).saturating_mul((cells * columns) as u64);
+        if self.cells_max < held {
+            return Err(LimitHit::Cells { max: self.cells_max }.into());
+        }
+        let id = self.series.len();
+        let bytes = if self.with_bytes { vec![0; cells] } else { Vec::new() };
+        self.series.push(Cells { labels, lines: vec![0; cells], bytes });
+        self.ids.insert(key.into(), id);
+        Ok(id)
+    }
+}
+
+impl LogFold for RangeFold {
+    fn fold(&mut self, chunk: &LogChunk) -> Result<(), QueryError> {
+        self.fold_batch(&chunk.batch)
+    }
+}
+
+/// Pairs as bytes: 0xff is in no UTF-8 text, so no two sets of pairs look the same.
+fn encode_key(pairs: &[(&str, &str)], key: &mut Vec<u8>) {
+    key.clear();
+    for (name, value) in pairs {
+        key.extend_from_slice(name.as_bytes());
+        key.push(0xff);
+        key.extend_from_slice(value.as_bytes());
+        key.push(0xff);
+    }
+}
+
+/// What a metric query says when a row carries an error: a number that leaves rows out silently
+/// would be wrong.
+fn pipeline_error(labels: &RowLabels<'_>) -> QueryError {
+    let error = labels.get(ERROR).unwrap_or_default();
+    let series = labels.categories().merged();
+    QueryError::Invalid(format!(
+        "pipeline error: '{error}' for series: '{series}'.\n\
+         Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\
+         To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+         The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n"
+    ))
+}

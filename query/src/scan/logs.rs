@@ -1,0 +1,375 @@
+//! Scanning log rows: segments in query order, a few at a time, after the recent rows.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
+use record::{Limits, LogBatch};
+use segment::catalog::CatalogState;
+use segment::logs::plan::{CompiledPlan, Direction, LogPlan};
+use segment::logs::{LogScan, LogSegment, SegmentError};
+use segment::recent::{LOGS_SCAN, split_frames};
+use segment::{SegmentId, SegmentKind, SegmentMeta};
+use serde::Serialize;
+
+use super::Scanner;
+use super::chunks::{LogChunk, LogFold};
+use super::recent::{Answers, OwnerAnswer, missing};
+use crate::admission::{QueryContext, Stats};
+use crate::error::QueryError;
+use crate::telemetry;
+
+/// Segments read at once by a query that may stop early: what is read ahead is often not needed.
+const SEGMENTS_AHEAD_WITH_LIMIT: usize = 2;
+
+/// Pause before planning again, times the number of tries: gives the catalog time to settle.
+const PLAN_AGAIN_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where recent rows stand in the order of ingest: after every segment.
+const RECENT_SOURCE: u64 = u64::MAX;
+
+/// Why a scan of one pinned state did not end.
+enum Stopped {
+    /// The state is too old; what was read of it does not count.
+    PlanAgain(String),
+    Failed(QueryError),
+}
+
+impl From<QueryError> for Stopped {
+    fn from(error: QueryError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Scanner {
+    /// Feeds every row of `plan` to what `fresh` makes, and returns it.
+    ///
+    /// Starts over with another fresh fold when the catalog moved on underneath.
+    ///
+    /// # Errors
+    /// A limit, the deadline, what the fold refuses, or a store that cannot be read.
+    pub async fn fold_logs<F: LogFold>(
+        &self,
+        plan: &LogPlan,
+        context: &QueryContext,
+        fresh: impl Fn() -> F,
+    ) -> Result<F, QueryError> {
+        let compiled = CompiledPlan::new(plan)
+            .map_err(|error| QueryError::Invalid(format!("parse error : {error}")))?;
+        let compiled = Arc::new(compiled);
+        let attempts = self.shared.section.plan_attempts_max;
+        let mut state = self.shared.pins.current(context).await?;
+        for attempt in 1..=attempts {
+            match self.fold_pinned(&state, &compiled, context, fresh()).await {
+                Ok(fold) => return Ok(fold),
+                Err(Stopped::Failed(error)) => return Err(error),
+                Err(Stopped::PlanAgain(why)) => {
+                    state = self.plan_again(attempt, &why, context).await?;
+                }
+            }
+        }
+        Err(QueryError::PlanUnstable { attempts })
+    }
+
+    /// Asks the owners until all of them fit the pinned state, and returns both.
+    pub(super) async fn ask_until_stable<P: Clone + Serialize>(
+        &self,
+        path: &str,
+        topics: &[String],
+        plan: &P,
+        context: &QueryContext,
+    ) -> Result<(Arc<CatalogState>, Vec<OwnerAnswer>), QueryError> {
+        let mut state = self.shared.pins.current(context).await?;
+        let attempts = self.shared.section.plan_attempts_max;
+        for attempt in 1..=attempts {
+            match self.shared.recent.ask(path, &state, topics, plan, context).await? {
+                Answers::Bodies(answers) => return Ok((state, answers)),
+                Answers::PlanAgain { owner } => {
+                    state = self.plan_again(attempt, &owner, context).await?;
+                }
+            }
+        }
+        Err(QueryError::PlanUnstable { attempts })
+    }
+
+    async fn plan_again(
+        &self,
+        attempt: u32,
+        why: &str,
+        context: &QueryContext,
+    ) -> Result<Arc<CatalogState>, QueryError> {
+        metrics::counter!(telemetry::PLANNED_AGAIN).increment(1);
+        tracing::debug!(attempt, why, "planning again");
+        context.within(self.shared.clock.sleep(PLAN_AGAIN_PAUSE * attempt)).await?;
+        self.shared.pins.newer(context).await
+    }
+
+    /// One try, on one catalog state.
+    async fn fold_pinned<F: LogFold>(
+        &self,
+        state: &CatalogState,
+        plan: &Arc<CompiledPlan>,
+        context: &QueryContext,
+        mut fold: F,
+    ) -> Result<F, Stopped> {
+        let topics = &self.shared.section.topics.logs;
+        let recent = &self.shared.recent;
+        let answers = match recent.ask(LOGS_SCAN, state, topics, plan.plan(), context).await? {
+            Answers::Bodies(answers) => answers,
+            Answers::PlanAgain { owner } => return Err(Stopped::PlanAgain(owner)),
+        };
+        let mut first_row = 0;
+        for answer in answers {
+            for batch in self.recent_batches(answer, context).await? {
+                let rows = batch.len() as u64;
+                let chunk = LogChunk { source: RECENT_SOURCE, first_row, batch };
+                fold = self.fold_chunk(fold, chunk, context).await?;
+                first_row += rows;
+            }
+        }
+        self.fold_segments(state, plan, context, fold).await
+    }
+
+    /// The batches of an owner's answer; none, with a warning, when it cannot be read.
+    async fn recent_batches(
+        &self,
+        answer: OwnerAnswer,
+        context: &QueryContext,
+    ) -> Result<Vec<LogBatch>, QueryError> {
+        let OwnerAnswer { owner, body } = answer;
+        let decode = move || -> Result<Vec<LogBatch>, String> {
+            let frames = split_frames(body, u32::MAX).map_err(|error| error.to_string())?;
+            let limits = Limits::default();
+            let decoded = frames.iter().map(|frame| LogBatch::decode(frame, &limits));
+            decoded.collect::<Result<_, _>>().map_err(|error| error.to_string())
+        };
+        match self.on_cpu(decode).await? {
+            Ok(batches) => Ok(batches),
+            Err(why) => {
+                missing(&owner, &why, context);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Folds on the CPU pool; the fold travels there and back.
+    async fn fold_chunk<F: LogFold>(
+        &self,
+        mut fold: F,
+        chunk: LogChunk,
+        context: &QueryContext,
+    ) -> Result<F, QueryError> {
+        context.check()?;
+        Stats::add(&context.stats().rows_matched, chunk.batch.len() as u64);
+        let folding = self.on_cpu(move || {
+            let result = fold.fold(&chunk);
+            result.map(|()| fold)
+        });
+        context.within(folding).await??
+    }
+
+    async fn fold_segments<F: LogFold>(
+        &self,
+        state: &CatalogState,
+        plan: &Arc<CompiledPlan>,
+        context: &QueryContext,
+        mut fold: F,
+    ) -> Result<F, Stopped> {
+        let mut waiting = segments_in_order(state, plan.plan());
+        let ranks = ranks(&waiting);
+        let at_once = match plan.plan().limit {
+            Some(_) => self.shared.section.segments_concurrent.min(SEGMENTS_AHEAD_WITH_LIMIT),
+            None => self.shared.section.segments_concurrent,
+        };
+        let mut reading = FuturesUnordered::new();
+        loop {
+            while reading.len() < at_once
+                && let Some(meta) = waiting.pop_front()
+            {
+                if fold.is_complete(nearest_time(&meta, plan.plan().direction)) {
+                    waiting.clear();
+                    break;
+                }
+                let source = ranks.get(&meta.id).copied().unwrap_or(0);
+                let cursor = Cursor { meta, source, chunks: 0, line_bytes_mean: 0, scan: None };
+                reading.push(cursor.next(self, plan, context));
+            }
+            let Some((cursor, next)) = next_of(&mut reading, context).await? else {
+                return Ok(fold);
+            };
+            match next {
+                Ok(Some(chunk)) => {
+                    fold = self.fold_chunk(fold, chunk, context).await?;
+                    reading.push(cursor.next(self, plan, context));
+                }
+                Ok(None) => {}
+                Err(error) => self.set_aside(&cursor.meta, error, context).await?,
+            }
+        }
+    }
+
+    /// What a segment that cannot be read means for a scan: another plan when the catalog no
+    /// longer names it, else that it is left out.
+    async fn set_aside(
+        &self,
+        meta: &SegmentMeta,
+        error: SegmentError,
+        context: &QueryContext,
+    ) -> Result<(), Stopped> {
+        if is_not_found(&error) {
+            let newer = self.shared.pins.newer(context).await?;
+            if !newer.segments.contains_key(&meta.id) {
+                return Err(Stopped::PlanAgain(format!("segment {} was retired", meta.id)));
+            }
+        }
+        Ok(self.set_log_segment_aside(meta, error, context)?)
+    }
+
+    /// Leaves a damaged or missing segment out, with a warning; other faults end the query.
+    pub(super) fn set_log_segment_aside(
+        &self,
+        meta: &SegmentMeta,
+        error: SegmentError,
+        context: &QueryContext,
+    ) -> Result<(), QueryError> {
+        match &error {
+            SegmentError::Limit(limit) => return Err((*limit).into()),
+            SegmentError::Cpu(error) => return Err(QueryError::Internal(error.to_string())),
+            SegmentError::Store { source, .. } if !is_not_found(&error) => {
+                return Err(QueryError::Unavailable(format!("{error}: {source}")));
+            }
+            // Damaged, missing, or written by a newer program.
+            _ => {}
+        }
+        self.shared.log_footers.remove(meta.id);
+        warn_set_aside(meta, &error.to_string(), context);
+        Ok(())
+    }
+
+    /// Opens a segment, or finds it open.
+    pub(super) async fn log_segment(&self, meta: &SegmentMeta) -> Result<LogSegment, SegmentError> {
+        if let Some(segment) = self.shared.log_footers.get(meta.id) {
+            return Ok(segment);
+        }
+        let segment = LogSegment::open(Arc::clone(&self.shared.store), meta).await?;
+        self.shared.log_footers.put(meta.id, segment.clone());
+        Ok(segment)
+    }
+}
+
+fn is_not_found(error: &SegmentError) -> bool {
+    matches!(error, SegmentError::Store { source: object_store::Error::NotFound { .. }, .. })
+}
+
+/// Notes that rows of a segment are not in the answer.
+pub(super) fn warn_set_aside(meta: &SegmentMeta, why: &str, context: &QueryContext) {
+    let kind = meta.kind.as_str();
+    metrics::counter!(telemetry::SEGMENTS_SET_ASIDE, "kind" => kind).increment(1);
+    tracing::error!(segment_id = %meta.id, why, "segment set aside");
+    context.warn(format!("segment {} was set aside, its rows are missing: {why}", meta.id));
+}
+
+/// A segment that is being read.
+struct Cursor {
+    meta: Arc<SegmentMeta>,
+    source: u64,
+    /// Chunks read so far.
+    chunks: u64,
+    line_bytes_mean: u64,
+    scan: Option<LogScan>,
+}
+
+/// Rows a chunk has at most, as a power of two: far above a granule.
+const CHUNK_ROWS_BITS: u32 = 32;
+
+type Read = (Cursor, Result<Option<LogChunk>, SegmentError>);
+
+impl Cursor {
+    /// The next chunk, opening the segment first where needed.
+    async fn next(
+        mut self,
+        scanner: &Scanner,
+        plan: &Arc<CompiledPlan>,
+        context: &QueryContext,
+    ) -> Read {
+        let read = self.read(scanner, plan, context).await;
+        (self, read)
+    }
+
+    /// Where the next chunk's rows stand among the segment's rows of one stream and time. Chunks
+    /// come as they lie, but with a limit and going backward from the newest on.
+    fn first_row(&self, plan: &LogPlan) -> u64 {
+        let chunks = self.chunks << CHUNK_ROWS_BITS;
+        if plan.limit.is_some() && plan.direction == Direction::Backward {
+            return (u64::MAX >> 1).saturating_sub(chunks);
+        }
+        chunks
+    }
+
+    async fn read(
+        &mut self,
+        scanner: &Scanner,
+        plan: &Arc<CompiledPlan>,
+        context: &QueryContext,
+    ) -> Result<Option<LogChunk>, SegmentError> {
+        let scan = match &mut self.scan {
+            Some(scan) => scan,
+            None => {
+                let segment = scanner.log_segment(&self.meta).await?;
+                Stats::add(&context.stats().segments, 1);
+                metrics::counter!(telemetry::SEGMENTS_SCANNED, "kind" => "logs").increment(1);
+                let cpu = Arc::clone(&scanner.shared.cpu);
+                self.line_bytes_mean = segment.raw_bytes() / segment.rows().max(1);
+                self.scan.insert(segment.scan(plan, context.budget(), Some(cpu)))
+            }
+        };
+        let Some(batch) = scan.next().await? else {
+            // What was looked at, by the segment's mean: the scan reads few of the lines it decides.
+            let bytes = scan.stats().rows_considered.saturating_mul(self.line_bytes_mean);
+            Stats::add(&context.stats().line_bytes, bytes);
+            return Ok(None);
+        };
+        let first_row = self.first_row(plan.plan());
+        self.chunks += 1;
+        Ok(Some(LogChunk { source: self.source, first_row, batch }))
+    }
+}
+
+async fn next_of(
+    reading: &mut (impl Stream<Item = Read> + Unpin),
+    context: &QueryContext,
+) -> Result<Option<Read>, QueryError> {
+    context.within(reading.next()).await
+}
+
+/// The segments that may hold rows of the plan, nearest to where the query begins first.
+fn segments_in_order(state: &CatalogState, plan: &LogPlan) -> VecDeque<Arc<SegmentMeta>> {
+    let found = state.segments_between(&plan.tenant, SegmentKind::Logs, plan.start_ns, plan.end_ns);
+    let mut segments: Vec<Arc<SegmentMeta>> = found.map(Arc::clone).collect();
+    match plan.direction {
+        Direction::Forward => segments.sort_by_key(|meta| (meta.time_min_ns, meta.id)),
+        Direction::Backward => {
+            segments.sort_by_key(|meta| std::cmp::Reverse((meta.time_max_ns, meta.id)));
+        }
+    }
+    segments.into()
+}
+
+/// The time of the first row a segment can give in this direction.
+fn nearest_time(meta: &SegmentMeta, direction: Direction) -> i64 {
+    match direction {
+        Direction::Forward => meta.time_min_ns,
+        Direction::Backward => meta.time_max_ns,
+    }
+}
+
+/// The order in which the segments' rows came in. Segments of one partition were built one after
+/// the other, and ids grow with the time of building.
+fn ranks(segments: &VecDeque<Arc<SegmentMeta>>) -> HashMap<SegmentId, u64> {
+    let mut built: Vec<(i64, SegmentId)> =
+        segments.iter().map(|meta| (meta.created_ms, meta.id)).collect();
+    built.sort_unstable();
+    built.into_iter().map(|(_, id)| id).zip(0..).collect()
+}
