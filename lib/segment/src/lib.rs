@@ -27,7 +27,6 @@ pub mod recent;
 pub mod samples;
 pub mod store;
 pub mod telemetry;
-#[path = "logs/wire.rs"]
 mod wire;
 
 pub use id::{SegmentId, SegmentKind};

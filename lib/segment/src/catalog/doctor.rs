@@ -2,7 +2,7 @@
 //!
 //! The catalog's safety rests on it: of any number of writers creating one object exactly one
 //! succeeds, and the object is the winner's. Some gateways accept the condition and ignore it, or
-//! check it without locking. Ask before trusting a bucket with a catalog; it takes a second.
+//! check it without locking. Ask before trusting a bucket with a catalog; it takes a few seconds.
 
 use std::sync::Arc;
 
@@ -61,14 +61,19 @@ pub async fn probe(
     let doctor = Doctor { store, name: store.to_string(), clock: &options.clock, options };
     let run = CommitId::generate(options.clock.unix_nanos());
     let folder = Path::from(prefix).join("doctor").join(run.to_string());
-    for round in 0..ROUNDS {
+    // All races at once: some servers make losers of a race wait for seconds.
+    let races = (0..ROUNDS).map(|round| {
         let path = folder.clone().join(round.to_string());
-        let verdict = doctor.race(&path).await;
-        if let Err(error) = store.delete(&path).await {
-            tracing::debug!(%path, %error, "probe object not removed");
+        let doctor = &doctor;
+        async move {
+            let verdict = doctor.race(&path).await;
+            if let Err(error) = store.delete(&path).await {
+                tracing::debug!(%path, %error, "probe object not removed");
+            }
+            verdict
         }
-        verdict?;
-    }
+    });
+    join_all(races).await.into_iter().collect::<Result<(), DoctorError>>()?;
     Ok(Report { rounds: ROUNDS, writers: WRITERS })
 }
 

@@ -25,7 +25,7 @@ mod tally;
 mod token;
 mod token_filter;
 mod verdict;
-mod wire;
+use crate::wire;
 
 pub use budget::{ScanBudget, ScanLimit};
 pub use build::{BuildOptions, BuildStats, BuiltSegment, LogSegmentBuilder, SEGMENT_BYTES_MAX};

@@ -83,19 +83,21 @@ pub async fn create_only_puts_happen_once(store: &Arc<dyn ObjectStore>, folder: 
 }
 
 pub async fn racing_creators_have_one_winner(store: &Arc<dyn ObjectStore>, folder: &Path) {
-    for round in 0..5 {
-        let path = folder.clone().join(format!("round-{round}"));
-        let bodies: Vec<String> = (0..8).map(|writer| format!("writer {writer}")).collect();
-        let results = join_all(bodies.iter().map(|body| create(store, &path, body))).await;
-        let winners: Vec<&String> =
-            bodies.iter().zip(&results).filter(|(_, r)| r.is_ok()).map(|(b, _)| b).collect();
-        assert_eq!(winners.len(), 1, "{results:?}");
-        let losers_know =
-            |r: &Result<_, Error>| r.is_ok() || matches!(r, Err(Error::AlreadyExists { .. }));
-        assert!(results.iter().all(losers_know), "{results:?}");
-        let found = store.get(&path).await.unwrap().bytes().await.unwrap();
-        assert_eq!(found, winners[0].as_bytes());
-    }
+    let races = (0..5).map(|round| race(store, folder.clone().join(format!("round-{round}"))));
+    join_all(races).await;
+}
+
+async fn race(store: &Arc<dyn ObjectStore>, path: Path) {
+    let bodies: Vec<String> = (0..8).map(|writer| format!("writer {writer}")).collect();
+    let results = join_all(bodies.iter().map(|body| create(store, &path, body))).await;
+    let winners: Vec<&String> =
+        bodies.iter().zip(&results).filter(|(_, r)| r.is_ok()).map(|(b, _)| b).collect();
+    assert_eq!(winners.len(), 1, "{results:?}");
+    let losers_know =
+        |r: &Result<_, Error>| r.is_ok() || matches!(r, Err(Error::AlreadyExists { .. }));
+    assert!(results.iter().all(losers_know), "{results:?}");
+    let found = store.get(&path).await.unwrap().bytes().await.unwrap();
+    assert_eq!(found, winners[0].as_bytes());
 }
 
 pub async fn lists_what_is_there_and_nothing_else(store: &Arc<dyn ObjectStore>, folder: &Path) {
