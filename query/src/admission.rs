@@ -281,3 +281,53 @@ impl From<ScanLimit> for QueryError {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::clock::ManualClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_ends_at_its_deadline_and_a_client_can_only_shorten_it() {
+        let clock = ManualClock::new(0);
+        let section = QuerySection { timeout_secs: 60, ..QuerySection::default() };
+        let admission = Admission::new(&section, Arc::<ManualClock>::clone(&clock));
+        let admit = |timeout| admission.admit(TenantId::default(), timeout);
+        let usual = admit(Some(Duration::from_secs(300))).await.expect("there are permits");
+        let short = admit(Some(Duration::from_secs(5))).await.expect("there are permits");
+        clock.advance(Duration::from_secs(5));
+        assert!(usual.check().is_ok());
+        assert!(matches!(short.check(), Err(QueryError::Deadline)));
+        assert!(matches!(
+            short.within(std::future::pending::<()>()).await,
+            Err(QueryError::Deadline)
+        ));
+        clock.advance(Duration::from_secs(55));
+        let late = usual.check().expect_err("60 s have passed").to_string();
+        assert!(late.starts_with("request timed out, decrease the duration"), "{late}");
+    }
+
+    #[tokio::test]
+    async fn budgets_name_themselves_once_spent() {
+        let mut section = QuerySection::default();
+        (section.limits.bytes_read_max, section.limits.rows_max) = (10, 3);
+        let admission = Admission::new(&section, ManualClock::new(0));
+        let query = admission.admit(TenantId::default(), None).await.expect("there are permits");
+        query.take_bytes(10).expect("within the budget");
+        let spent = query.take_bytes(1).expect_err("over the budget").to_string();
+        assert!(spent.starts_with("the query would read too many bytes"), "{spent}");
+        let spent = query.take_rows(4).expect_err("over the budget").to_string();
+        assert!(spent.contains("query.limits.rows_max"), "{spent}");
+    }
+
+    #[tokio::test]
+    async fn warnings_are_kept_once_and_bounded() {
+        let admission = Admission::new(&QuerySection::default(), ManualClock::new(0));
+        let query = admission.admit(TenantId::default(), None).await.expect("there are permits");
+        for number in 0..100 {
+            query.warn(format!("warning {}", number / 2));
+        }
+        assert_eq!(query.warnings().len(), WARNINGS_MAX);
+    }
+}

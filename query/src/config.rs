@@ -34,8 +34,10 @@ pub struct QuerySection {
     pub recent_timeout_secs: u64,
     /// Bytes of one indexer's answer; beyond it the query fails with the bytes limit.
     pub recent_bytes_max: u64,
-    /// Opened segment footers kept in memory.
+    /// Opened segments kept in memory, by count.
     pub footers_max: usize,
+    /// Opened segments kept in memory, by what they are estimated to take: their tables and indexes.
+    pub footers_bytes_max: u64,
     /// Whether requests must name their tenant in `X-Scope-OrgID`. Off, everything is one tenant.
     pub tenant_required: bool,
     /// The queue's topics, as the indexers read them: says whose recent rows hold what.
@@ -89,6 +91,7 @@ impl Default for QuerySection {
             recent_timeout_secs: 10,
             recent_bytes_max: 512 << 20,
             footers_max: 1024,
+            footers_bytes_max: 512 << 20,
             tenant_required: false,
             topics: TopicsSection::default(),
             limits: LimitsSection::default(),
@@ -155,6 +158,7 @@ impl Validate for QuerySection {
             ("recent_timeout_secs", self.recent_timeout_secs),
             ("recent_bytes_max", self.recent_bytes_max),
             ("footers_max", self.footers_max as u64),
+            ("footers_bytes_max", self.footers_bytes_max),
             ("limits.entries_max", limits.entries_max),
             ("limits.series_max", limits.series_max),
             ("limits.cells_max", limits.cells_max),

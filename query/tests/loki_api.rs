@@ -129,7 +129,7 @@ async fn errors_are_plain_text_with_the_known_words() {
     let start = "/loki/api/v1/query_range?query=";
     let a = encoded(r#"{app="a"}"#);
     let cases = [
-        (format!("{start}"), 400, "parse error at line 1, col 1: syntax error: unexpected $end"),
+        (start.to_owned(), 400, "parse error at line 1, col 1: syntax error: unexpected $end"),
         (format!("{start}{a}&limit=0"), 400, "limit must be a positive value"),
         (
             format!("{start}{a}&limit=6000"),
@@ -338,6 +338,7 @@ async fn a_corrupt_and_a_missing_segment_are_set_aside_by_name() {
     assert!(world.get(&range_path(r#"{app=~".+"}"#)).await.text().contains("third"));
     let labels = world.get(&format!("/loki/api/v1/labels?start=0&end={:019}", 60 * SECOND)).await;
     assert_eq!(labels.json()["data"], json!(["app", "pod"]));
+    assert!(labels.warnings().contains(&corrupt.id.to_string()), "{}", labels.warnings());
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ pub(super) fn aggregate(
     }
     let k = aggregation.parameter.unwrap_or(1) as usize;
     let results = groups.into_iter().flat_map(|(labels, members)| match aggregation.op {
-        VectorOp::Topk | VectorOp::ApproxTopk => ranked(members, k, steps, |a, b| descending(a, b)),
-        VectorOp::Bottomk => ranked(members, k, steps, |a, b| ascending(a, b)),
+        VectorOp::Topk | VectorOp::ApproxTopk => ranked(members, k, steps, descending),
+        VectorOp::Bottomk => ranked(members, k, steps, ascending),
         VectorOp::Sort | VectorOp::SortDesc => members,
         op => vec![Series { labels, points: folded(op, &members, steps) }],
     });

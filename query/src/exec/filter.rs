@@ -14,8 +14,8 @@ const LABEL_FILTER_ERROR: &str = "LabelFilterErr";
 /// A label filter ready to run.
 #[derive(Clone, Debug)]
 pub(super) enum Filter {
-    All(Vec<Filter>),
-    Any(Vec<Filter>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
     Text(Matcher),
     Typed { name: String, op: Comparison, value: TypedValue },
 }
@@ -41,9 +41,13 @@ impl Filter {
     /// Whether the row stays. May mark it with an error.
     pub(super) fn keeps(&self, row: &mut RowLabels<'_>) -> bool {
         match self {
-            // Every operand is evaluated, since each may mark the row.
             Self::All(operands) => {
-                operands.iter().fold(true, |kept, operand| operand.keeps(row) && kept)
+                // Every operand is evaluated, since each may mark the row.
+                let mut kept = true;
+                for operand in operands {
+                    kept &= operand.keeps(row);
+                }
+                kept
             }
             Self::Any(operands) => operands.iter().any(|operand| operand.keeps(row)),
             Self::Text(matcher) => matcher.matches(row.get(matcher.name()).unwrap_or("")),

@@ -103,9 +103,8 @@ impl RangeFold {
         // Rows that have only their stream's labels share one lookup per stream and batch.
         let mut plain: Vec<Option<usize>> = vec![None; batch.streams().len()];
         let mut labels = RowLabels::default();
-        let times = batch.times();
-        for row in 0..batch.len() {
-            let (from, to) = self.windows.steps_of(times[row]);
+        for (row, time_ns) in batch.times().iter().enumerate() {
+            let (from, to) = self.windows.steps_of(*time_ns);
             if to <= from || !pipeline.keeps(batch, row, &mut labels) {
                 continue;
             }

@@ -77,9 +77,9 @@ pub enum Needle {
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabelFilter {
     /// Every operand must hold; all are evaluated.
-    And(Vec<LabelFilter>),
+    And(Vec<Self>),
     /// One operand must hold; evaluation stops at the first that does.
-    Or(Vec<LabelFilter>),
+    Or(Vec<Self>),
     /// `name op "text"`
     Text(Matcher),
     /// `name op 5`, `name op 1.5s`, `name op 2KB`

@@ -22,7 +22,7 @@ impl Display for Query {
 impl Display for LogQuery {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_char('{')?;
-        comma_separated(f, &self.matchers, |f, matcher| write_matcher(f, matcher))?;
+        comma_separated(f, &self.matchers, write_matcher)?;
         f.write_char('}')?;
         for stage in &self.stages {
             write!(f, " {stage}")?;

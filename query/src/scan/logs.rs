@@ -236,7 +236,7 @@ impl Scanner {
     ) -> Result<(), QueryError> {
         match &error {
             SegmentError::Limit(limit) => return Err((*limit).into()),
-            SegmentError::Cpu(error) => return Err(QueryError::Internal(error.to_string())),
+            SegmentError::Cpu(error) => return Err(error.clone().into()),
             SegmentError::Store { source, .. } if !is_not_found(&error) => {
                 return Err(QueryError::Unavailable(format!("{error}: {source}")));
             }
@@ -254,7 +254,7 @@ impl Scanner {
             return Ok(segment);
         }
         let segment = LogSegment::open(Arc::clone(&self.shared.store), meta).await?;
-        self.shared.log_footers.put(meta.id, segment.clone());
+        self.shared.log_footers.put(meta, segment.clone());
         Ok(segment)
     }
 }

@@ -77,8 +77,8 @@ impl Scanner {
                 cpu: Arc::new(cpu),
                 pins: Pins::new(catalog, Arc::clone(&clock), section.catalog_refresh()),
                 recent: Recent::new(section),
-                log_footers: Footers::new(section.footers_max),
-                sample_footers: Footers::new(section.footers_max),
+                log_footers: Footers::new(section.footers_max, section.footers_bytes_max / 2),
+                sample_footers: Footers::new(section.footers_max, section.footers_bytes_max / 2),
                 clock,
             }),
         })
@@ -89,9 +89,15 @@ impl Scanner {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, QueryError> {
-        self.shared.cpu.run(work).await.map_err(|error| match error {
-            CpuError::Full { .. } => QueryError::Busy,
-            CpuError::Panicked { .. } => QueryError::Internal(error.to_string()),
-        })
+        self.shared.cpu.run(work).await.map_err(QueryError::from)
+    }
+}
+
+impl From<CpuError> for QueryError {
+    fn from(error: CpuError) -> Self {
+        match error {
+            CpuError::Full { .. } => Self::Busy,
+            CpuError::Panicked { .. } => Self::Internal(error.to_string()),
+        }
     }
 }

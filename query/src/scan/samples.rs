@@ -252,7 +252,7 @@ impl Scanner {
             return Ok(segment);
         }
         let segment = SampleSegment::open(Arc::clone(&self.shared.store), meta).await?;
-        self.shared.sample_footers.put(meta.id, segment.clone());
+        self.shared.sample_footers.put(meta, segment.clone());
         Ok(segment)
     }
 

@@ -1,6 +1,7 @@
 //! Queries: range, instant, and the two that need no data.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -51,7 +52,7 @@ pub(super) async fn answer<F>(
 where
     F: Future<Output = Result<Response, ApiError>>,
 {
-    let clock = state.clock.clone();
+    let clock = Arc::clone(&state.clock);
     let started = clock.elapsed();
     let now_ns = clock.unix_nanos();
     let handled = match Params::read(&uri, &headers, &body) {

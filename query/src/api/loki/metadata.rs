@@ -14,7 +14,7 @@ use super::super::ApiState;
 use super::error::ApiError;
 use super::handlers::{Request, answer};
 use super::{time_range, within_limits};
-use crate::admission::QueryContext;
+use crate::admission::{Admitted, QueryContext};
 use crate::logql::{check_selector, parse_matchers};
 use crate::scan::StreamRange;
 
@@ -25,9 +25,9 @@ pub(super) async fn labels(
     body: Bytes,
 ) -> Response {
     answer("loki_labels", state, (uri, headers, body), |request| async move {
-        let streams = selected_streams(&request).await?;
+        let (streams, admitted) = selected_streams(&request).await?;
         let names = streams.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned());
-        Ok(strings(names.collect()))
+        Ok(strings(names.collect(), &admitted))
     })
     .await
 }
@@ -40,9 +40,9 @@ pub(super) async fn values(
     body: Bytes,
 ) -> Response {
     answer("loki_label_values", state, (uri, headers, body), |request| async move {
-        let streams = selected_streams(&request).await?;
+        let (streams, admitted) = selected_streams(&request).await?;
         let values = streams.iter().filter_map(|stream| stream.get(&name)).map(str::to_owned);
-        Ok(strings(values.collect()))
+        Ok(strings(values.collect(), &admitted))
     })
     .await
 }
@@ -74,13 +74,13 @@ pub(super) async fn series(
         for matchers in selectors {
             found.extend(streams(&request, matchers, &admitted).await?);
         }
-        Ok(Json(json!({"status": "success", "data": found})).into_response())
+        Ok(listed(json!(found), &admitted))
     })
     .await
 }
 
 /// The streams of the optional parameter `query`.
-async fn selected_streams(request: &Request) -> Result<Vec<Labels>, ApiError> {
+async fn selected_streams(request: &Request) -> Result<(Vec<Labels>, Admitted), ApiError> {
     let matchers = match request.params.get("query") {
         None => Vec::new(),
         Some(text) => {
@@ -90,7 +90,8 @@ async fn selected_streams(request: &Request) -> Result<Vec<Labels>, ApiError> {
         }
     };
     let admitted = request.admitted().await?;
-    streams(request, matchers, &admitted).await
+    let found = streams(request, matchers, &admitted).await?;
+    Ok((found, admitted))
 }
 
 async fn streams(
@@ -110,11 +111,19 @@ async fn streams(
 }
 
 /// A list of strings; Loki leaves the key out when there are none.
-fn strings(found: BTreeSet<String>) -> Response {
-    let body: Value = if found.is_empty() {
-        json!({"status": "success"})
-    } else {
-        json!({"status": "success", "data": found})
-    };
+fn strings(found: BTreeSet<String>, context: &QueryContext) -> Response {
+    listed(if found.is_empty() { Value::Null } else { json!(found) }, context)
+}
+
+/// The envelope of lists. Warnings are there only when the list may be short.
+fn listed(data: Value, context: &QueryContext) -> Response {
+    let mut body = json!({"status": "success"});
+    if !data.is_null() {
+        body["data"] = data;
+    }
+    let warnings = context.warnings();
+    if !warnings.is_empty() {
+        body["warnings"] = json!(warnings);
+    }
     Json(body).into_response()
 }
