@@ -1,4 +1,4 @@
-//! LogQL, checked by scripts: `testdata/*.test`.
+//! LogQL, checked by scripts: `testdata/logql/*.test`.
 //!
 //! A script is a list of blocks. A block starts at the beginning of a line; what belongs to it is
 //! indented. `#` starts a comment. Every case runs three times: with all rows in segments, all
@@ -27,7 +27,7 @@ use world::{Row, SECOND, World, encoded};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/logql");
     let mut cases = 0;
     let mut wrong = Vec::new();
     let mut paths: Vec<_> =
