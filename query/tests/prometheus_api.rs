@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
+use http_body_util::BodyExt;
 use query::api::prometheus::{Opened, PrometheusApi, Source};
 use query::promql::{Engine, MemorySamples, PromqlSection, QueryError};
 use record::{Labels, MetricMetadata, TenantId};
@@ -60,7 +61,7 @@ async fn send(request: Request<Body>) -> (u16, String) {
     if status == 200 {
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     }
-    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 

@@ -52,5 +52,8 @@ impl ApiState {
 
 /// Every API of the query role, answers compressed where the client takes gzip.
 pub fn router(state: ApiState) -> Router {
-    Router::new().merge(loki::router(state)).layer(CompressionLayer::new().gzip(true))
+    Router::new()
+        .merge(loki::router(state.clone()))
+        .merge(prometheus::router(&state))
+        .layer(CompressionLayer::new().gzip(true))
 }

@@ -4,9 +4,14 @@
 //! what is evaluated. Two expressions are equal when they are written alike, wherever they stand:
 //! spans do not count.
 
+mod duration;
+mod ops;
+
 use record::Matcher;
 
 use super::functions::Function;
+pub use duration::{Duration, DurationError};
+pub use ops::{AggregateOp, BinaryOp, ValueType};
 
 /// Where something stands in the query: byte offsets, the end exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,20 +114,6 @@ pub struct Subquery {
     pub when: When,
 }
 
-/// A duration, which may be computed from the query's own step and range.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Duration {
-    Literal(Number),
-    Step,
-    Range,
-    Min(Box<Duration>, Box<Duration>),
-    Max(Box<Duration>, Box<Duration>),
-    Negative(Box<Duration>),
-    Positive(Box<Duration>),
-    Binary(BinaryOp, Box<Duration>, Box<Duration>),
-    Paren(Box<Duration>),
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub function: &'static Function,
@@ -186,186 +177,6 @@ pub struct Unary {
     pub expr: Box<Expr>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AggregateOp {
-    Sum,
-    Avg,
-    Count,
-    Min,
-    Max,
-    Group,
-    Stddev,
-    Stdvar,
-    Topk,
-    Bottomk,
-    CountValues,
-    Quantile,
-    Limitk,
-    LimitRatio,
-}
-
-impl AggregateOp {
-    pub const ALL: [Self; 14] = [
-        Self::Sum,
-        Self::Avg,
-        Self::Count,
-        Self::Min,
-        Self::Max,
-        Self::Group,
-        Self::Stddev,
-        Self::Stdvar,
-        Self::Topk,
-        Self::Bottomk,
-        Self::CountValues,
-        Self::Quantile,
-        Self::Limitk,
-        Self::LimitRatio,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Avg => "avg",
-            Self::Count => "count",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Group => "group",
-            Self::Stddev => "stddev",
-            Self::Stdvar => "stdvar",
-            Self::Topk => "topk",
-            Self::Bottomk => "bottomk",
-            Self::CountValues => "count_values",
-            Self::Quantile => "quantile",
-            Self::Limitk => "limitk",
-            Self::LimitRatio => "limit_ratio",
-        }
-    }
-
-    /// Whether a parameter comes before the vector.
-    pub fn has_param(self) -> bool {
-        self.selects() || matches!(self, Self::CountValues | Self::Quantile)
-    }
-
-    /// Whether the output is some of the input series, whole.
-    pub fn selects(self) -> bool {
-        matches!(self, Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio)
-    }
-
-    pub fn is_experimental(self) -> bool {
-        matches!(self, Self::Limitk | Self::LimitRatio)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BinaryOp {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    Pow,
-    Atan2,
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    TrimUpper,
-    TrimLower,
-    And,
-    Or,
-    Unless,
-}
-
-impl BinaryOp {
-    /// Operators by text, longer ones before those they begin with.
-    pub const SYMBOLS: [(&'static str, Self); 14] = [
-        ("==", Self::Eq),
-        ("!=", Self::Ne),
-        ("<=", Self::Le),
-        (">=", Self::Ge),
-        ("</", Self::TrimUpper),
-        (">/", Self::TrimLower),
-        ("<", Self::Lt),
-        (">", Self::Gt),
-        ("+", Self::Add),
-        ("-", Self::Sub),
-        ("*", Self::Mul),
-        ("/", Self::Div),
-        ("%", Self::Mod),
-        ("^", Self::Pow),
-    ];
-    pub const WORDS: [(&'static str, Self); 4] =
-        [("and", Self::And), ("or", Self::Or), ("unless", Self::Unless), ("atan2", Self::Atan2)];
-
-    pub fn text(self) -> &'static str {
-        let all = Self::SYMBOLS.iter().chain(&Self::WORDS);
-        all.clone().find(|(_, op)| *op == self).map_or("", |(text, _)| text)
-    }
-
-    /// How tightly it binds; higher binds first.
-    pub fn precedence(self) -> u8 {
-        match self {
-            Self::Or => 1,
-            Self::And | Self::Unless => 2,
-            op if op.is_comparison() || op.is_trim() => 3,
-            Self::Add | Self::Sub => 4,
-            Self::Pow => 6,
-            _ => 5,
-        }
-    }
-
-    pub fn is_comparison(self) -> bool {
-        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
-    }
-
-    /// Cuts buckets off native histograms.
-    pub fn is_trim(self) -> bool {
-        matches!(self, Self::TrimUpper | Self::TrimLower)
-    }
-
-    pub fn is_set(self) -> bool {
-        matches!(self, Self::And | Self::Or | Self::Unless)
-    }
-
-    /// Whether the result is another quantity, so that the metric's name no longer fits.
-    pub fn changes_meaning(self) -> bool {
-        !self.is_comparison() && !self.is_set() && !self.is_trim()
-    }
-}
-
-/// What an expression evaluates to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ValueType {
-    Scalar,
-    Text,
-    Vector,
-    Matrix,
-}
-
-impl ValueType {
-    /// The name in the documentation and in error messages.
-    pub fn documented(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Text => "string",
-            Self::Vector => "instant vector",
-            Self::Matrix => "range vector",
-        }
-    }
-
-    /// The name in the API.
-    pub fn api(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Text => "string",
-            Self::Vector => "vector",
-            Self::Matrix => "matrix",
-        }
-    }
-}
-
 impl Expr {
     pub fn value_type(&self) -> ValueType {
         match &self.kind {
@@ -417,68 +228,4 @@ impl Expr {
             _ => self,
         }
     }
-}
-
-impl Duration {
-    /// Its seconds if they do not depend on the query's step or range.
-    ///
-    /// # Errors
-    /// When it divides by zero.
-    pub fn constant(&self) -> Result<Option<f64>, DurationError> {
-        if self.depends_on_query() { Ok(None) } else { self.seconds(0.0, 0.0).map(Some) }
-    }
-
-    /// Its seconds in a query with this step and range.
-    ///
-    /// # Errors
-    /// When it divides by zero.
-    pub fn seconds(&self, step: f64, range: f64) -> Result<f64, DurationError> {
-        let value = |inner: &Self| inner.seconds(step, range);
-        Ok(match self {
-            Self::Literal(number) => number.value,
-            Self::Step => step,
-            Self::Range => range,
-            Self::Min(a, b) => value(a)?.min(value(b)?),
-            Self::Max(a, b) => value(a)?.max(value(b)?),
-            Self::Negative(inner) => -value(inner)?,
-            Self::Positive(inner) | Self::Paren(inner) => value(inner)?,
-            Self::Binary(op, a, b) => calculate(*op, value(a)?, value(b)?)?,
-        })
-    }
-
-    fn depends_on_query(&self) -> bool {
-        match self {
-            Self::Literal(_) => false,
-            Self::Step | Self::Range => true,
-            Self::Negative(inner) | Self::Positive(inner) | Self::Paren(inner) => {
-                inner.depends_on_query()
-            }
-            Self::Min(a, b) | Self::Max(a, b) | Self::Binary(_, a, b) => {
-                a.depends_on_query() || b.depends_on_query()
-            }
-        }
-    }
-}
-
-/// A duration that cannot be computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DurationError {
-    #[error("division by zero")]
-    Division,
-    #[error("modulo by zero")]
-    Modulo,
-}
-
-fn calculate(op: BinaryOp, a: f64, b: f64) -> Result<f64, DurationError> {
-    Ok(match op {
-        BinaryOp::Add => a + b,
-        BinaryOp::Sub => a - b,
-        BinaryOp::Mul => a * b,
-        BinaryOp::Div if b == 0.0 => return Err(DurationError::Division),
-        BinaryOp::Div => a / b,
-        BinaryOp::Mod if b == 0.0 => return Err(DurationError::Modulo),
-        BinaryOp::Mod => a % b,
-        // The parser builds no other operator into a duration.
-        _ => a.powf(b),
-    })
 }

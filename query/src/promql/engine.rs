@@ -268,6 +268,9 @@ impl Engine {
         let mut data = Vec::with_capacity(found.len());
         let mut held = 0_usize;
         for Found { items, warnings } in found {
+            if self.section.series_max < items.len() {
+                return Err(QueryError::too_many_series(self.section.series_max));
+            }
             held += items.iter().map(|series: &SeriesSamples| series.times.len()).sum::<usize>();
             if self.section.samples_max < held {
                 return Err(QueryError::too_many_samples(FETCH_PHASE, self.section.samples_max));

@@ -37,9 +37,12 @@ pub enum QueryError {
     /// The request is wrong: it will fail again.
     #[error("{0}")]
     BadData(String),
-    /// The data or a limit does not allow the evaluation.
+    /// The data does not allow the evaluation.
     #[error("{0}")]
     Execution(String),
+    /// A limit does not allow the evaluation; the text names it too.
+    #[error("{message}")]
+    Limit { name: &'static str, message: String },
     /// The deadline passed.
     #[error("query timed out in {phase}")]
     Timeout { phase: &'static str },
@@ -60,7 +63,7 @@ pub enum QueryError {
 impl From<SamplesError> for QueryError {
     fn from(error: SamplesError) -> Self {
         match error {
-            SamplesError::TooMuch(message) => Self::Execution(message),
+            SamplesError::Limit { name, message } => Self::Limit { name, message },
             SamplesError::Unreadable(message) => Self::Internal(message),
             SamplesError::Unavailable(message) => Self::Unavailable(message),
             SamplesError::Timeout => Self::Timeout { phase: FETCH_PHASE },
@@ -78,10 +81,17 @@ impl From<ParseError> for QueryError {
 impl QueryError {
     /// More samples would be held than allowed.
     pub(crate) fn too_many_samples(phase: &'static str, samples_max: usize) -> Self {
-        Self::Execution(format!(
+        let message = format!(
             "query processing would load too many samples into memory in {phase} \
              (`samples_max` is {samples_max})"
-        ))
+        );
+        Self::Limit { name: "samples", message }
+    }
+
+    /// One selector finds more series than allowed.
+    pub(crate) fn too_many_series(series_max: usize) -> Self {
+        let message = format!("selector finds more than {series_max} series (`series_max`)");
+        Self::Limit { name: "series", message }
     }
 
     pub(crate) fn same_labelset() -> Self {

@@ -87,9 +87,9 @@ mod tests {
     fn a_mean_does_not_overflow() {
         let mut mean = Mean::default();
         for _ in 0..4 {
-            mean.add(9.988465674311579e307);
+            mean.add(f64::MAX / 2.0);
         }
-        assert_eq!(mean.value(), 9.988465674311579e307);
+        assert!((mean.value() / (f64::MAX / 2.0) - 1.0).abs() < 1e-15);
     }
 
     proptest! {

@@ -56,17 +56,12 @@ impl Samples for MemorySamples {
             held += times.len();
             items.push(SeriesSamples { labels: labels.clone(), times, values });
             if select.samples_max < held {
-                return Err(SamplesError::TooMuch(format!(
+                let message = format!(
                     "query processing would load too many samples into memory in selection \
                      (`samples_max` is {})",
                     select.samples_max
-                )));
-            }
-            if select.series_max < items.len() {
-                return Err(SamplesError::TooMuch(format!(
-                    "selector finds more than {} series (`series_max`)",
-                    select.series_max
-                )));
+                );
+                return Err(SamplesError::Limit { name: "samples", message });
             }
         }
         Ok(Found { items, warnings: Vec::new() })

@@ -161,7 +161,7 @@ pub fn duration(ms: u64) -> String {
     for (name, unit_ms) in UNITS_MS {
         // Years and weeks only where they are the whole of it: `90d` says more than `12w6d`.
         let whole_only = matches!(name, "y" | "w");
-        if rest < unit_ms || (whole_only && rest % unit_ms != 0) {
+        if rest < unit_ms || (whole_only && !rest.is_multiple_of(unit_ms)) {
             continue;
         }
         text.push_str(&format!("{}{name}", rest / unit_ms));

@@ -40,9 +40,9 @@ pub(crate) enum Node {
     Call(Call),
     Aggregate(Box<Aggregate>),
     Binary(Box<Binary>),
-    Negate(Box<Node>),
+    Negate(Box<Self>),
     /// The same at every step: evaluated once.
-    Invariant(Box<Node>),
+    Invariant(Box<Self>),
 }
 
 /// An instant selector.

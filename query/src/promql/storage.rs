@@ -50,9 +50,9 @@ impl<T> Default for Found<T> {
 /// Why a selection failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SamplesError {
-    /// A limit was reached; the text names it.
-    #[error("{0}")]
-    TooMuch(String),
+    /// A limit was reached; the text names it too.
+    #[error("{message}")]
+    Limit { name: &'static str, message: String },
     /// Reading failed.
     #[error("{0}")]
     Unreadable(String),

@@ -84,6 +84,11 @@ impl Scanner {
         })
     }
 
+    /// The pool that decoding runs on, for whoever evaluates what was decoded.
+    pub(crate) fn cpu(&self) -> Arc<CpuPool> {
+        Arc::clone(&self.shared.cpu)
+    }
+
     /// Runs CPU work on the scan pool.
     async fn on_cpu<T: Send + 'static>(
         &self,

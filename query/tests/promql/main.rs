@@ -4,6 +4,8 @@
 #![allow(clippy::string_slice, reason = "script text is ASCII around the places it is cut")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
+mod limits;
+mod oracle;
 mod run;
 mod script;
 mod series;

@@ -59,7 +59,9 @@ impl ApiError {
         match error {
             QueryError::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
             QueryError::NoTenant => (StatusCode::UNAUTHORIZED, "bad_data"),
-            QueryError::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            QueryError::Execution(_) | QueryError::Limit { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "execution")
+            }
             QueryError::Timeout { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             QueryError::Canceled { .. } => (client_closed, "canceled"),
             QueryError::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable"),
@@ -105,6 +107,9 @@ pub(super) fn count(endpoint: &'static str, result: &Result<Reply, ApiError>, to
         Ok(_) => "success",
         Err(error) => error.status().1,
     };
+    if let Err(ApiError::Query(QueryError::Limit { name, .. })) = result {
+        metrics::counter!(telemetry::LIMITS_HIT, "limit" => *name).increment(1);
+    }
     metrics::counter!(telemetry::REQUESTS, "endpoint" => endpoint, "outcome" => outcome)
         .increment(1);
     metrics::histogram!(telemetry::REQUEST_SECONDS, "endpoint" => endpoint)

@@ -21,10 +21,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 
+use crate::api::ApiState;
 use crate::promql::Engine;
 use envelope::{ApiError, Reply};
 use form::Form;
@@ -32,6 +33,14 @@ pub use source::{Opened, Source};
 
 /// Bytes of a form body: the longest query, and room for `match[]` sets beside it.
 const FORM_BYTES_MAX: usize = 4 << 20;
+
+/// The API over what the query role reads.
+pub fn router(state: &ApiState) -> Router {
+    let section = &state.section;
+    let (pool, clock) = (state.scanner.cpu(), Arc::clone(&state.clock));
+    let engine = Engine::new(section.promql.clone(), section.timeout(), pool, clock);
+    PrometheusApi::new(engine, Arc::new(state.clone())).router()
+}
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,6 +70,7 @@ impl PrometheusApi {
             .route("/api/v1/alerts", only_get("alerts", status::alerts))
             .route("/api/v1/status/buildinfo", only_get("buildinfo", status::build_info))
             .route("/-/healthy", get(status::healthy))
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
             .with_state(self)
     }
 }
@@ -105,7 +115,7 @@ where
 {
     let clock = Arc::clone(api.engine.clock());
     let started = clock.elapsed();
-    let result = match Form::read(request, FORM_BYTES_MAX).await {
+    let result = match Form::read(request).await {
         Ok(form) => handler(api, form).await,
         Err(error) => Err(error),
     };

@@ -95,10 +95,13 @@ impl Samples for ScanSamples {
 }
 
 fn plan(select: &Select) -> SamplePlan {
+    // Stored times are nanoseconds in places; what lies outside them cannot be stored.
+    const STORED_MS_MAX: i64 = i64::MAX / 1_000_000;
+    let stored = |time_ms: i64| time_ms.clamp(-STORED_MS_MAX, STORED_MS_MAX);
     SamplePlan {
         tenant: select.tenant.clone(),
-        start_ms: select.start_ms,
-        end_ms: select.end_ms,
+        start_ms: stored(select.start_ms),
+        end_ms: stored(select.end_ms),
         matchers: select.matchers.clone(),
     }
 }
@@ -109,7 +112,9 @@ fn samples_of(data: SeriesData) -> SeriesSamples {
 
 fn samples_error(error: ScanError) -> SamplesError {
     match error {
-        ScanError::Limit(_) => SamplesError::TooMuch(error.to_string()),
+        ScanError::Limit(ref hit) => {
+            SamplesError::Limit { name: hit.name(), message: error.to_string() }
+        }
         ScanError::Deadline => SamplesError::Timeout,
         ScanError::Cancelled => SamplesError::Canceled,
         ScanError::Busy | ScanError::Unavailable(_) | ScanError::PlanUnstable { .. } => {

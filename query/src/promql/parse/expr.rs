@@ -96,8 +96,7 @@ impl Grammar<'_> {
     /// `fill(v)`, `fill_left(v)`, `fill_right(v)`, the last of the modifiers.
     fn fills<'a>(&self, i: &'a str, op: BinaryOp, matching: &mut Matching) -> Parsed<'a, ()> {
         let mut rest = i;
-        loop {
-            let Ok((after, name)) = lex::word(rest) else { break };
+        while let Ok((after, name)) = lex::word(rest) {
             let name = name.to_ascii_lowercase();
             let (left, right) = match name.as_str() {
                 "fill" => (true, true),
