@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What has not been read.
-    pub(crate) fn remaining(&self) -> &'a [u8] {
+    pub(crate) fn into_rest(self) -> &'a [u8] {
         self.rest
     }
 

@@ -17,8 +17,8 @@ use super::sections::{
 use super::streams::{NO_LEVEL, Stream, VolumeBuilder, encode_levels, encode_streams};
 use super::tally::Tally;
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
-use super::wire;
 use crate::bundle::{BundleBuilder, BundleKind};
+use crate::wire;
 
 /// Everything that grows while the rows go by.
 struct Assembler<'a> {

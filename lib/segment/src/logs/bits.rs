@@ -2,7 +2,7 @@
 //!
 //! What always holds: reading past the end is [`Malformed`], never a panic.
 
-use super::wire::Malformed;
+use crate::wire::Malformed;
 
 /// Longest unary part accepted; the writer's is far shorter.
 const UNARY_MAX: u32 = 1 << 16;

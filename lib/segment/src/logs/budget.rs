@@ -111,6 +111,8 @@ impl ScanBudget {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use runtime::clock::ManualClock;
 
     use super::*;
@@ -129,7 +131,8 @@ mod tests {
     #[test]
     fn a_deadline_is_the_clocks() {
         let clock = ManualClock::new(0);
-        let budget = ScanBudget::unlimited().with_deadline(clock.clone(), Duration::from_secs(1));
+        let budget = ScanBudget::unlimited()
+            .with_deadline(Arc::<ManualClock>::clone(&clock), Duration::from_secs(1));
         assert_eq!(budget.check(), Ok(()));
         clock.advance(Duration::from_secs(1));
         assert_eq!(budget.check(), Err(ScanLimit::Deadline));

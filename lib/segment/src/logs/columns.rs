@@ -5,35 +5,28 @@
 //! own metadata and offset index; cut out of the segment it is an ordinary Parquet file.
 //!
 //! What always holds: [`ColumnWriter::finish`] refuses a file whose pages are not the granules.
-//! Pages are checked against the checksums of the granule table before they are decoded.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
-    TimestampNanosecondArray, UInt32Array,
+    ArrayRef, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, TimestampNanosecondArray,
+    UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
-use bytes::{Buf, Bytes};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelector,
-};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
 
 use super::build::BuildOptions;
 use super::error::BuildError;
 use super::granule::Page;
 use super::sections::COLUMNS;
-use super::wire::Malformed;
 
 /// Before the name of a promoted attribute in its column's name.
 pub(crate) const PROMOTED_PREFIX: &str = "attribute_";
@@ -60,7 +53,7 @@ fn entry_names() -> MapFieldNames {
     }
 }
 
-fn schema(promoted: &[String]) -> Arc<Schema> {
+pub(crate) fn schema(promoted: &[String]) -> Arc<Schema> {
     let names = entry_names();
     let entry = Fields::from(vec![
         Field::new(names.key, DataType::Utf8, false),
@@ -251,256 +244,11 @@ fn pages(file: &Bytes, rows: usize, granule_rows: usize) -> Result<Vec<Vec<Page>
     Ok(columns)
 }
 
-fn parse_meta(tail: &Bytes, file_bytes: u64) -> Result<ParquetMetaData, ParquetError> {
+/// Parquet's metadata off the end of a file of `file_bytes`.
+pub(crate) fn parse_meta(tail: &Bytes, file_bytes: u64) -> Result<ParquetMetaData, ParquetError> {
     let mut reader = ParquetMetaDataReader::new()
         .with_column_index_policy(PageIndexPolicy::Skip)
         .with_offset_index_policy(PageIndexPolicy::Required);
     reader.try_parse_sized(tail, file_bytes)?;
     reader.finish()
-}
-
-/// Decodes granules of a Parquet file of which only the end has been read.
-#[derive(Debug)]
-pub(crate) struct ColumnReader {
-    meta: ArrowReaderMetadata,
-    file_bytes: u64,
-    promoted: Vec<String>,
-}
-
-const UNREADABLE: Malformed = Malformed("Parquet cannot read it");
-const OTHER_SHAPE: Malformed = Malformed("its columns are not those of a logs segment");
-
-impl ColumnReader {
-    /// `tail` are the last bytes of a file of `file_bytes`.
-    pub(crate) fn open(tail: &Bytes, file_bytes: u64) -> Result<Self, Malformed> {
-        let meta = parse_meta(tail, file_bytes).map_err(|_| UNREADABLE)?;
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let meta = ArrowReaderMetadata::try_new(Arc::new(meta), options).map_err(|_| UNREADABLE)?;
-        let fields = meta.schema().fields();
-        let expected = schema(&[]);
-        let same =
-            expected.fields().iter().zip(fields).all(|(want, have)| {
-                want.name() == have.name() && want.data_type() == have.data_type()
-            });
-        if fields.len() < expected.fields().len() || !same || meta.metadata().num_row_groups() != 1
-        {
-            return Err(OTHER_SHAPE);
-        }
-        let promoted = fields
-            .iter()
-            .skip(expected.fields().len())
-            .map(|field| field.name().strip_prefix(PROMOTED_PREFIX).map(str::to_owned))
-            .collect::<Option<_>>()
-            .ok_or(OTHER_SHAPE)?;
-        Ok(Self { meta, file_bytes, promoted })
-    }
-
-    /// How many leaf columns there are.
-    pub(crate) fn leaves(&self) -> usize {
-        PROMOTED + self.promoted.len()
-    }
-
-    /// Names of the attributes that have columns of their own, in the order of the columns.
-    pub(crate) fn promoted(&self) -> &[String] {
-        &self.promoted
-    }
-
-    /// Decodes the given leaf columns of the granule that has `rows` from its pages.
-    pub(crate) fn decode(
-        &self,
-        rows: Range<usize>,
-        leaves: &[usize],
-        pages: Vec<(u64, Bytes)>,
-    ) -> Result<GranuleBatch, Malformed> {
-        let mask = ProjectionMask::leaves(self.meta.parquet_schema(), leaves.iter().copied());
-        let selection = RowSelection::from(vec![
-            RowSelector::skip(rows.start),
-            RowSelector::select(rows.len()),
-        ]);
-        let fetched = FetchedPages { pages, file_bytes: self.file_bytes };
-        let mut reader =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, self.meta.clone())
-                .with_batch_size(rows.len())
-                .with_projection(mask)
-                .with_row_selection(selection)
-                .build()
-                .map_err(|_| UNREADABLE)?;
-        let batch = reader.next().ok_or(UNREADABLE)?.map_err(|_| UNREADABLE)?;
-        if batch.num_rows() != rows.len() {
-            return Err(Malformed("a page does not hold the rows of its granule"));
-        }
-        Ok(GranuleBatch(batch))
-    }
-}
-
-/// Some columns of a granule, decoded.
-#[derive(Clone, Debug)]
-pub(crate) struct GranuleBatch(RecordBatch);
-
-impl GranuleBatch {
-    pub(crate) fn times(&self) -> Result<&[i64], Malformed> {
-        self.column::<TimestampNanosecondArray>("time").map(|column| &column.values()[..])
-    }
-
-    pub(crate) fn numbers(&self, name: &str) -> Result<&[u32], Malformed> {
-        self.column::<UInt32Array>(name).map(|column| &column.values()[..])
-    }
-
-    pub(crate) fn lines(&self) -> Result<&StringArray, Malformed> {
-        self.column("line")
-    }
-
-    /// The attributes without columns of their own.
-    pub(crate) fn attributes(&self) -> Result<AttributeMap<'_>, Malformed> {
-        let map: &MapArray = self.column("attributes")?;
-        let text = |array: &'_ ArrayRef| array.as_any().downcast_ref::<StringArray>().is_some();
-        if !text(map.keys()) || !text(map.values()) {
-            return Err(OTHER_SHAPE);
-        }
-        Ok(AttributeMap(map))
-    }
-
-    /// The column of a promoted attribute.
-    pub(crate) fn promoted(&self, name: &str) -> Result<&StringArray, Malformed> {
-        self.column(&format!("{PROMOTED_PREFIX}{name}"))
-    }
-
-    fn column<T: Array + 'static>(&self, name: &str) -> Result<&T, Malformed> {
-        let column = self.0.column_by_name(name).ok_or(OTHER_SHAPE)?;
-        column.as_any().downcast_ref().ok_or(OTHER_SHAPE)
-    }
-}
-
-/// Names and values by row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AttributeMap<'a>(&'a MapArray);
-
-impl<'a> AttributeMap<'a> {
-    pub(crate) fn row(self, row: usize) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let text = |array: &'a ArrayRef| array.as_any().downcast_ref::<StringArray>();
-        let columns = text(self.0.keys()).zip(text(self.0.values()));
-        let offsets = self.0.value_offsets();
-        let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-        columns.into_iter().flat_map(move |(names, values)| {
-            (start..end).map(move |at| (names.value(at), values.value(at)))
-        })
-    }
-}
-
-/// Stands for the Parquet file: knows the fetched pages only.
-#[derive(Debug)]
-struct FetchedPages {
-    pages: Vec<(u64, Bytes)>,
-    file_bytes: u64,
-}
-
-impl Length for FetchedPages {
-    fn len(&self) -> u64 {
-        self.file_bytes
-    }
-}
-
-impl ChunkReader for FetchedPages {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let missing = || ParquetError::General("a page was not fetched".to_owned());
-        let inside = |(at, bytes): &&(u64, Bytes)| (*at..at + bytes.len() as u64).contains(&start);
-        let (at, bytes) = self.pages.iter().find(inside).ok_or_else(missing)?;
-        Ok(bytes.slice((start - at) as usize..).reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let rest = self.get_read(start)?.into_inner();
-        if rest.len() < length {
-            return Err(ParquetError::General("a page was fetched in part".to_owned()));
-        }
-        Ok(rest.slice(..length))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::super::granule::GRANULE_ROWS;
-    use super::*;
-
-    fn write(rows: usize) -> EncodedColumns {
-        let promoted = ["trace_id".to_owned()];
-        let mut writer = ColumnWriter::new(&promoted, BuildOptions::default()).unwrap();
-        for granule in (0..rows).step_by(GRANULE_ROWS) {
-            let here = GRANULE_ROWS.min(rows - granule);
-            let mut columns = GranuleColumns::new(here, 0, 1);
-            for row in granule..granule + here {
-                columns.times.push(row as i64);
-                columns.streams.push(0);
-                columns.levels.push(row as u32 % 3);
-                columns.patterns.push(row as u32);
-                columns.lines.append_value(format!("line {row} {}", "x".repeat(row % 50)));
-                for n in 0..row % 4 {
-                    columns.attribute(&format!("name{n}"), &format!("{row}"));
-                }
-                let trace = format!("{row:x}");
-                columns.end_attributes(&[(row % 2 == 0).then_some(&trace[..])]).unwrap();
-            }
-            writer.write(columns).unwrap();
-        }
-        writer.finish().unwrap()
-    }
-
-    #[test]
-    fn every_granule_is_one_page_in_every_column_and_decodes_alone() {
-        for rows in [1, GRANULE_ROWS, GRANULE_ROWS + 1, 3 * GRANULE_ROWS - 7] {
-            let encoded = write(rows);
-            assert_eq!(encoded.pages.len(), PROMOTED + 1);
-            let tail = encoded.file.slice(encoded.meta.clone());
-            let reader = ColumnReader::open(&tail, encoded.file.len() as u64).unwrap();
-            assert_eq!(reader.promoted(), ["trace_id"]);
-            assert_eq!(reader.leaves(), PROMOTED + 1);
-            for granule in 0..rows.div_ceil(GRANULE_ROWS) {
-                let here = GRANULE_ROWS.min(rows - granule * GRANULE_ROWS);
-                let page = |leaf: usize| {
-                    let page = encoded.pages[leaf][granule];
-                    let start = page.offset as usize;
-                    (page.offset, encoded.file.slice(start..start + page.bytes as usize))
-                };
-                let leaves: Vec<usize> = (0..reader.leaves()).collect();
-                let pages = leaves.iter().map(|leaf| page(*leaf)).collect();
-                let start = granule * GRANULE_ROWS;
-                let batch = reader.decode(start..start + here, &leaves, pages).unwrap();
-                for at in [0, here / 2, here - 1] {
-                    let row = granule * GRANULE_ROWS + at;
-                    assert_eq!(batch.times().unwrap()[at], row as i64);
-                    assert_eq!(batch.numbers("pattern").unwrap()[at], row as u32);
-                    assert!(batch.lines().unwrap().value(at).starts_with(&format!("line {row} ")));
-                    assert_eq!(batch.attributes().unwrap().row(at).count(), row % 4);
-                    let trace = batch.promoted("trace_id").unwrap();
-                    assert_eq!(trace.is_null(at), row % 2 == 1);
-                }
-                let only = reader.decode(start..start + here, &[TIME], vec![page(TIME)]).unwrap();
-                assert_eq!(only.times().unwrap().len(), here);
-                assert!(only.lines().is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn rows_without_any_attribute_still_have_their_pages() {
-        let mut writer = ColumnWriter::new(&[], BuildOptions::default()).unwrap();
-        for _ in 0..2 {
-            let mut columns = GranuleColumns::new(GRANULE_ROWS, 0, 0);
-            for _ in 0..GRANULE_ROWS {
-                columns.times.push(0);
-                columns.streams.push(0);
-                columns.levels.push(0);
-                columns.patterns.push(0);
-                columns.lines.append_value("");
-                columns.end_attributes(&[]).unwrap();
-            }
-            writer.write(columns).unwrap();
-        }
-        let encoded = writer.finish().unwrap();
-        assert!(encoded.pages.iter().all(|column| column.len() == 2));
-    }
 }

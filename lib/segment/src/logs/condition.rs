@@ -25,17 +25,41 @@ const NEEDLE_POSITIONS_MAX: usize = 512;
 pub(crate) enum Condition {
     /// Nothing is required.
     Always,
-    All(Vec<Condition>),
-    Any(Vec<Condition>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
     Needle(Box<CompiledNeedle>),
 }
 
 /// A needle with its expressions built, once a query.
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledNeedle {
-    /// Over pattern bytes; `None` says nothing about patterns.
-    pattern: Option<regex::bytes::Regex>,
+    /// The needle's number within its plan.
+    pub(crate) number: usize,
+    /// Over pattern bytes: where the needle could be, variables included.
+    anywhere: Expression,
+    /// The same, for lines whose variables it cannot touch.
+    in_static_text: Expression,
     pub(crate) tokens: Vec<TokenTest>,
+}
+
+/// An expression over pattern bytes, or why there is none.
+#[derive(Clone, Debug)]
+enum Expression {
+    Regex(regex::bytes::Regex),
+    /// Nothing matches.
+    Never,
+    /// It would be too large to build: everything may match.
+    Unknown,
+}
+
+/// Which needles of a plan may touch a variable of a line, by number: what the index says about
+/// the granules at hand.
+pub(crate) type Touches = [bool];
+
+/// Hands out the numbers of a plan's needles.
+#[derive(Debug, Default)]
+pub(crate) struct NeedleNumbers {
+    next: usize,
 }
 
 /// [`TokenDemand`] with its expressions built.
@@ -57,25 +81,26 @@ pub(crate) enum TermTest {
 
 impl Condition {
     /// The condition of a substring test.
-    pub(crate) fn of_text(text: &str) -> Self {
+    pub(crate) fn of_text(text: &str, numbers: &mut NeedleNumbers) -> Self {
         let mut collector = Collector::default();
         text.chars().for_each(|c| collector.push(Position::one(c)));
-        collector.finish().compile(&mut 0)
+        collector.finish().compile(numbers, &mut 0)
     }
 
     /// The condition of a search with `expression`, in the syntax of the `regex` crate.
-    pub(crate) fn of_regex(expression: &Hir) -> Self {
-        required(expression).compile(&mut 0)
+    pub(crate) fn of_regex(expression: &Hir, numbers: &mut NeedleNumbers) -> Self {
+        required(expression).compile(numbers, &mut 0)
     }
 
     /// Whether a line of `pattern` may satisfy the condition.
-    pub(crate) fn pattern_may_satisfy(&self, pattern: &[u8]) -> bool {
+    pub(crate) fn pattern_may_satisfy(&self, pattern: &[u8], touches: &Touches) -> bool {
         match self {
             Self::Always => true,
-            Self::All(all) => all.iter().all(|c| c.pattern_may_satisfy(pattern)),
-            Self::Any(any) => any.iter().any(|c| c.pattern_may_satisfy(pattern)),
+            Self::All(all) => all.iter().all(|c| c.pattern_may_satisfy(pattern, touches)),
+            Self::Any(any) => any.iter().any(|c| c.pattern_may_satisfy(pattern, touches)),
             Self::Needle(needle) => {
-                needle.pattern.as_ref().is_none_or(|regex| regex.is_match(pattern))
+                let touches = touches.get(needle.number).copied().unwrap_or(true);
+                if touches { &needle.anywhere } else { &needle.in_static_text }.may_match(pattern)
             }
         }
     }
@@ -89,6 +114,36 @@ impl Condition {
             }
             Self::Needle(needle) => visit(needle),
         }
+    }
+}
+
+impl Expression {
+    fn new(regex: Option<String>) -> Self {
+        match regex.map(|regex| regex::bytes::Regex::new(&regex)) {
+            Some(Ok(regex)) => Self::Regex(regex),
+            Some(Err(_)) => Self::Unknown,
+            None => Self::Never,
+        }
+    }
+
+    fn may_match(&self, pattern: &[u8]) -> bool {
+        match self {
+            Self::Regex(regex) => regex.is_match(pattern),
+            Self::Never => false,
+            Self::Unknown => true,
+        }
+    }
+}
+
+impl NeedleNumbers {
+    /// How many were handed out.
+    pub(crate) fn count(&self) -> usize {
+        self.next
+    }
+
+    fn next(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
     }
 }
 
@@ -113,26 +168,26 @@ impl TermTest {
 #[derive(Debug)]
 enum Required {
     Always,
-    All(Vec<Required>),
-    Any(Vec<Required>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
     Needle(Needle),
 }
 
 impl Required {
     /// Builds the expressions; past [`NEEDLES_MAX`] needles the rest requires nothing.
-    fn compile(&self, needles: &mut usize) -> Condition {
+    fn compile(&self, numbers: &mut NeedleNumbers, needles: &mut usize) -> Condition {
         match self {
             Self::Always => Condition::Always,
             Self::All(all) => {
                 let all: Vec<_> = all
                     .iter()
-                    .map(|part| part.compile(needles))
+                    .map(|part| part.compile(numbers, needles))
                     .filter(|part| !matches!(part, Condition::Always))
                     .collect();
                 if all.is_empty() { Condition::Always } else { Condition::All(all) }
             }
             Self::Any(any) => {
-                let any: Vec<_> = any.iter().map(|part| part.compile(needles)).collect();
+                let any: Vec<_> = any.iter().map(|part| part.compile(numbers, needles)).collect();
                 if any.iter().any(|part| matches!(part, Condition::Always)) {
                     return Condition::Always;
                 }
@@ -141,14 +196,14 @@ impl Required {
             Self::Needle(_) if *needles == NEEDLES_MAX => Condition::Always,
             Self::Needle(needle) => {
                 *needles += 1;
-                Condition::Needle(Box::new(CompiledNeedle::new(needle)))
+                Condition::Needle(Box::new(CompiledNeedle::new(needle, numbers.next())))
             }
         }
     }
 }
 
 impl CompiledNeedle {
-    fn new(needle: &Needle) -> Self {
+    fn new(needle: &Needle, number: usize) -> Self {
         let token = |demand: TokenDemand| match demand {
             TokenDemand::Word(shape) => TokenTest::Word(TermTest::new(&shape)),
             TokenDemand::WordOrFragment(shape) => TokenTest::WordOrFragment(TermTest::new(&shape)),
@@ -160,7 +215,9 @@ impl CompiledNeedle {
             },
         };
         Self {
-            pattern: regex::bytes::Regex::new(&needle.pattern_regex()).ok(),
+            number,
+            anywhere: Expression::new(Some(needle.pattern_regex())),
+            in_static_text: Expression::new(needle.static_regex()),
             tokens: needle.demands().into_iter().map(token).collect(),
         }
     }
@@ -265,7 +322,8 @@ mod tests {
 
     fn of(expression: &str) -> Condition {
         let regex = record::re2::unanchored(expression).unwrap();
-        Condition::of_regex(&regex_syntax::parse(regex.as_str()).unwrap())
+        let hir = regex_syntax::parse(regex.as_str()).unwrap();
+        Condition::of_regex(&hir, &mut NeedleNumbers::default())
     }
 
     #[test]
@@ -288,7 +346,7 @@ mod tests {
             (r"\bup\b", "it is up", true),
             (r"x{0,3}", "", true),
         ] {
-            let may = of(expression).pattern_may_satisfy(&pattern_of(line));
+            let may = of(expression).pattern_may_satisfy(&pattern_of(line), &[]);
             assert_eq!(may, possible, "{expression} on {line:?}");
         }
     }
@@ -296,7 +354,7 @@ mod tests {
     #[test]
     fn many_alternatives_only_loosen() {
         let words: Vec<String> = (0..1_000).map(|i| format!("w{i}x")).collect();
-        assert!(of(&words.join("|")).pattern_may_satisfy(b"anything"));
+        assert!(of(&words.join("|")).pattern_may_satisfy(b"anything", &[]));
     }
 
     /// Expressions over few characters with every construct that ends or joins a run.
@@ -330,7 +388,7 @@ mod tests {
         ) {
             let Ok(regex) = record::re2::unanchored(&expression) else { return Ok(()) };
             prop_assume!(regex.is_match(&line));
-            prop_assert!(of(&expression).pattern_may_satisfy(&pattern_of(&line)));
+            prop_assert!(of(&expression).pattern_may_satisfy(&pattern_of(&line), &[]));
         }
     }
 }

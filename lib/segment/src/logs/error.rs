@@ -3,8 +3,8 @@
 use runtime::cpu::CpuError;
 
 use super::budget::ScanLimit;
-use super::wire::Malformed;
 use crate::bundle::BundleError;
+use crate::wire::Malformed;
 
 /// Why a segment gave no answer.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::wire::{self, Malformed, Reader};
+use crate::wire::{self, Malformed, Reader};
 
 /// Rows of a granule. More make pages compress better, and make every read that needs one row of
 /// them dearer.
@@ -259,7 +259,7 @@ mod tests {
 
         #[test]
         fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = GranuleTable::decode(&bytes, 1_000).is_ok();
+            drop(GranuleTable::decode(&bytes, 1_000));
         }
     }
 }

@@ -28,9 +28,9 @@ use super::condition::TermTest;
 use super::error::BuildError;
 use super::granule::Granule;
 use super::sections::INDEX;
-use super::wire::Malformed;
 use crate::bundle::BundleBuilder;
 use crate::index_files::{self, IndexFilesBuilder};
+use crate::wire::Malformed;
 
 /// What tantivy sizes its first tables by; they grow as needed.
 const WRITER_BYTES: usize = 4 << 20;

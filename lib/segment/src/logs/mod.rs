@@ -1,13 +1,39 @@
 //! The logs segment: log rows as columns, patterns and an index over granules.
+//!
+//! # Why it is shaped like this
+//!
+//! Nearly all distinct tokens of logs have a digit in them (ids, addresses, numbers), are hardly
+//! ever searched, and when they are, exactly. What is left, the shape of the line, repeats. So
+//! lines are stored as columns, their shapes ([`pattern`]) are numbered, words are indexed once a
+//! granule ([`index`]), and tokens with digits are hashed ([`token_filter`]).
+//!
+//! # Writing
+//!
+//! [`LogSegmentBuilder`] collects and sorts rows; `assemble` goes through them once, granule by
+//! granule: [`token`] cuts lines, `tally` collects what a granule holds, [`columns`] writes pages.
+//!
+//! # Reading
+//!
+//! [`LogSegment`] opens with one read. A [`LogScan`] takes away granules that cannot hold an answer
+//! ([`prune`]), decides rows by time, stream, level and pattern ([`verdict`]), and reads lines only
+//! where a variable could still decide ([`scan`]).
+//!
+//! # What always holds
+//!
+//! - A scan finds what a naive scan of the rows finds. Pruning only discards what cannot match,
+//!   and every table that is not whole says so and then discards nothing.
+//! - Nothing is interpreted before its checksum was compared; damage is a [`SegmentError`].
+//! - All CPU work is in synchronous functions over bytes; only [`segment`] and [`scan`] do I/O.
+//!
+//! The bytes are described in `docs/formats/segment.md`.
 
 mod assemble;
-mod best;
 mod bits;
 mod budget;
 mod build;
+mod column_reader;
 mod columns;
 mod condition;
-mod decide;
 mod error;
 mod granule;
 mod index;
@@ -17,7 +43,6 @@ mod pattern;
 pub mod plan;
 mod prune;
 mod scan;
-mod scan_core;
 mod sections;
 mod segment;
 mod streams;
@@ -25,7 +50,6 @@ mod tally;
 mod token;
 mod token_filter;
 mod verdict;
-use crate::wire;
 
 pub use budget::{ScanBudget, ScanLimit};
 pub use build::{BuildOptions, BuildStats, BuiltSegment, LogSegmentBuilder, SEGMENT_BYTES_MAX};

@@ -174,6 +174,17 @@ impl Needle {
         out
     }
 
+    /// An expression that finds the needle in the static text of a pattern; `None` when it cannot
+    /// be there, for it has a digit.
+    pub(crate) fn static_regex(&self) -> Option<String> {
+        if self.positions.iter().any(|position| position.class == ByteClass::Digit) {
+            return None;
+        }
+        let mut out = String::new();
+        write_regex(&self.positions, &mut out);
+        Some(out)
+    }
+
     /// What the needle's tokens demand, all of them together.
     pub(crate) fn demands(&self) -> Vec<TokenDemand> {
         let tokens = self.stretches().into_iter().filter(|stretch| !stretch.separators);

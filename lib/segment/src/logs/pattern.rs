@@ -12,7 +12,7 @@
 
 use super::intern::{Interner, Probe};
 use super::token::{Piece, Token, walk};
-use super::wire::{self, Malformed, Reader};
+use crate::wire::{self, Malformed, Reader};
 
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;

@@ -15,6 +15,7 @@ use record::{Labels, LogBatch, Matcher, TenantId};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::condition::NeedleNumbers;
 use super::verdict::AnalysedTest;
 
 /// The rows and columns a log query needs.
@@ -106,6 +107,8 @@ pub enum PlanError {
 pub struct CompiledPlan {
     plan: LogPlan,
     filters: Vec<CompiledFilter>,
+    /// Needles of all filters together.
+    needles: usize,
 }
 
 /// A line filter with its searchers built.
@@ -119,7 +122,7 @@ pub(crate) struct CompiledFilter {
 /// One alternative of a line filter.
 #[derive(Clone, Debug)]
 pub(crate) enum LineTest {
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     Regex(Regex),
 }
 
@@ -159,8 +162,10 @@ impl CompiledPlan {
     /// # Errors
     /// When a line filter's regular expression is not valid.
     pub fn new(plan: &LogPlan) -> Result<Self, PlanError> {
-        let filters = plan.filters.iter().map(CompiledFilter::new).collect::<Result<_, _>>()?;
-        Ok(Self { plan: plan.clone(), filters })
+        let mut numbers = NeedleNumbers::default();
+        let filter = |filter| CompiledFilter::new(filter, &mut numbers);
+        let filters = plan.filters.iter().map(filter).collect::<Result<_, _>>()?;
+        Ok(Self { plan: plan.clone(), filters, needles: numbers.count() })
     }
 
     /// The plan this was built from.
@@ -170,6 +175,11 @@ impl CompiledPlan {
 
     pub(crate) fn filters(&self) -> &[CompiledFilter] {
         &self.filters
+    }
+
+    /// How many needles the filters have together; their numbers are below.
+    pub(crate) fn needles(&self) -> usize {
+        self.needles
     }
 
     /// Whether a row's time and line satisfy the plan.
@@ -219,7 +229,7 @@ fn first_value<'a>(batch: &'a LogBatch, row: usize, name: &str) -> Option<&'a st
 }
 
 impl CompiledFilter {
-    fn new(filter: &LineFilter) -> Result<Self, PlanError> {
+    fn new(filter: &LineFilter, numbers: &mut NeedleNumbers) -> Result<Self, PlanError> {
         let (negative, regex) = match filter.op {
             LineFilterOp::Contains => (false, false),
             LineFilterOp::NotContains => (true, false),
@@ -228,7 +238,7 @@ impl CompiledFilter {
         };
         let test = |needle: &String| {
             let test = if regex { LineTest::regex(needle)? } else { LineTest::contains(needle) };
-            Ok(AnalysedTest::new(test))
+            Ok(AnalysedTest::new(test, numbers))
         };
         Ok(Self { negative, tests: filter.needles.iter().map(test).collect::<Result<_, _>>()? })
     }
@@ -241,7 +251,7 @@ impl CompiledFilter {
 
 impl LineTest {
     fn contains(needle: &str) -> Self {
-        Self::Contains(Finder::new(needle).into_owned())
+        Self::Contains(Box::new(Finder::new(needle).into_owned()))
     }
 
     fn regex(pattern: &str) -> Result<Self, PlanError> {

@@ -16,7 +16,7 @@ use super::granule::{Complete, Granule};
 use super::index::GranuleIndex;
 use super::plan::{CompiledFilter, CompiledPlan};
 use super::token_filter::{attribute_hash, token_hash};
-use super::wire::Malformed;
+use crate::wire::Malformed;
 
 /// The granules each looked-up hash may be in.
 pub(crate) type TokenHits = BTreeMap<u64, RoaringBitmap>;
@@ -68,11 +68,6 @@ pub(crate) fn by_levels(
     Ok(candidates)
 }
 
-/// Granules whose words are not all in the index, such as those with lines without a pattern.
-pub(crate) fn with_incomplete_words(granules: &[Granule]) -> RoaringBitmap {
-    select(granules, |granule| !granule.complete.words)
-}
-
 /// Granules with a row that has each attribute the plan asks for exactly.
 pub(crate) fn by_attributes(
     plan: &CompiledPlan,
@@ -87,28 +82,23 @@ pub(crate) fn by_attributes(
     candidates
 }
 
-/// Every hash that [`by_attributes`] and [`TextPruner::by_tokens`] will ask for.
+/// Every hash that [`by_attributes`] and [`TextPruner`] will ask for.
 pub(crate) fn token_hashes(plan: &CompiledPlan) -> BTreeSet<u64> {
-    let mut hashes = BTreeSet::new();
-    for test in positive(plan).flat_map(|filter| &filter.tests) {
-        test.condition.for_each_needle(&mut |needle| {
-            for token in &needle.tokens {
-                if let TokenTest::Variable { exact: Some(exact), .. } = token {
-                    hashes.insert(token_hash(exact.as_bytes()));
-                }
+    let mut hashes: BTreeSet<u64> = exact_attributes(plan).collect();
+    for_each_needle(plan, |needle| {
+        for token in &needle.tokens {
+            if let TokenTest::Variable { exact: Some(exact), .. } = token {
+                hashes.insert(token_hash(exact.as_bytes()));
             }
-        });
-    }
-    hashes.extend(exact_attributes(plan));
+        }
+    });
     hashes
 }
 
-/// Whether words or fragments can take granules away.
-pub(crate) fn asks_for_text(plan: &CompiledPlan) -> bool {
-    let asks = |filter: &CompiledFilter| {
-        filter.tests.iter().all(|test| !matches!(test.condition, Condition::Always))
-    };
-    positive(plan).any(asks)
+fn for_each_needle<'a>(plan: &'a CompiledPlan, mut visit: impl FnMut(&'a CompiledNeedle)) {
+    for test in plan.filters().iter().flat_map(|filter| &filter.tests) {
+        test.condition.for_each_needle(&mut visit);
+    }
 }
 
 /// Only a filter that must hit says what a line contains.
@@ -131,127 +121,151 @@ fn select(granules: &[Granule], wanted: impl Fn(&Granule) -> bool) -> RoaringBit
     numbered.filter(|(granule, _)| wanted(granule)).map(|(_, number)| number).collect()
 }
 
-/// Prunes by what lines contain.
+/// Prunes by what lines contain, and tells where variables are out of the question.
 #[derive(Debug)]
-pub(crate) struct TextPruner<'a> {
-    index: &'a GranuleIndex,
-    granules: &'a [Granule],
-    /// Granules whose words, fragments or tokens are not all there.
-    open_words: RoaringBitmap,
-    open_fragments: RoaringBitmap,
-    open_tokens: RoaringBitmap,
+pub(crate) struct TextPruner {
+    /// By the needles' numbers.
+    needles: Vec<NeedleGranules>,
 }
 
-/// How far a condition is looked into.
-#[derive(Clone, Copy, Debug)]
-enum Depth<'a> {
-    Words,
-    Tokens(&'a TokenHits),
+/// Where one needle may be.
+#[derive(Clone, Debug, Default)]
+struct NeedleGranules {
+    /// By words and fragments.
+    by_words: RoaringBitmap,
+    /// By tokens and their lengths too.
+    by_tokens: RoaringBitmap,
+    /// Such that a variable takes part.
+    touching: RoaringBitmap,
 }
 
-impl<'a> TextPruner<'a> {
-    pub(crate) fn new(index: &'a GranuleIndex, granules: &'a [Granule]) -> Self {
-        let open = |complete: fn(Complete) -> bool| select(granules, |g| !complete(g.complete));
-        Self {
-            index,
-            granules,
-            open_words: open(|complete| complete.words),
-            open_fragments: open(|complete| complete.fragments),
-            open_tokens: open(|complete| complete.tokens),
-        }
+impl TextPruner {
+    /// Looks every needle of `plan` up; `hits` answers [`token_hashes`].
+    pub(crate) fn new(
+        plan: &CompiledPlan,
+        index: &GranuleIndex,
+        granules: &[Granule],
+        hits: &TokenHits,
+    ) -> Result<Self, Malformed> {
+        let lookup = Lookup::new(index, granules, hits);
+        let mut needles = vec![NeedleGranules::default(); plan.needles()];
+        let mut outcome = Ok(());
+        for_each_needle(plan, |needle| match lookup.needle(needle) {
+            Ok(found) => needles[needle.number] = found,
+            Err(cause) => outcome = Err(cause),
+        });
+        outcome.map(|()| Self { needles })
     }
 
     /// Granules whose words and fragments allow a row.
-    pub(crate) fn by_words(
-        &self,
-        plan: &CompiledPlan,
-        candidates: RoaringBitmap,
-    ) -> Result<RoaringBitmap, Malformed> {
-        self.by_filters(plan, candidates, Depth::Words)
+    pub(crate) fn by_words(&self, plan: &CompiledPlan, among: RoaringBitmap) -> RoaringBitmap {
+        self.by_filters(plan, among, |needle| &needle.by_words)
     }
 
-    /// Granules whose tokens allow a row; `hits` answers [`token_hashes`].
-    pub(crate) fn by_tokens(
-        &self,
-        plan: &CompiledPlan,
-        hits: &TokenHits,
-        candidates: RoaringBitmap,
-    ) -> Result<RoaringBitmap, Malformed> {
-        self.by_filters(plan, candidates, Depth::Tokens(hits))
+    /// Granules whose tokens allow a row.
+    pub(crate) fn by_tokens(&self, plan: &CompiledPlan, among: RoaringBitmap) -> RoaringBitmap {
+        self.by_filters(plan, among, |needle| &needle.by_tokens)
+    }
+
+    /// Which needles may touch a variable of a granule's lines.
+    pub(crate) fn touches(&self, granule: u32) -> Vec<bool> {
+        self.needles.iter().map(|needle| needle.touching.contains(granule)).collect()
     }
 
     fn by_filters(
         &self,
         plan: &CompiledPlan,
         mut candidates: RoaringBitmap,
-        depth: Depth<'_>,
-    ) -> Result<RoaringBitmap, Malformed> {
+        rule: fn(&NeedleGranules) -> &RoaringBitmap,
+    ) -> RoaringBitmap {
         for filter in positive(plan) {
             let mut any = RoaringBitmap::new();
             for test in &filter.tests {
-                any |= self.condition(&test.condition, &candidates, depth)?;
+                any |= self.condition(&test.condition, &candidates, rule);
             }
             candidates = any;
         }
-        Ok(candidates)
+        candidates
     }
 
     fn condition(
         &self,
         condition: &Condition,
         among: &RoaringBitmap,
-        depth: Depth<'_>,
-    ) -> Result<RoaringBitmap, Malformed> {
+        rule: fn(&NeedleGranules) -> &RoaringBitmap,
+    ) -> RoaringBitmap {
         match condition {
-            Condition::Always => Ok(among.clone()),
+            Condition::Always => among.clone(),
             Condition::All(all) => {
-                let mut left = among.clone();
-                for part in all {
-                    left = self.condition(part, &left, depth)?;
-                }
-                Ok(left)
+                all.iter().fold(among.clone(), |left, part| self.condition(part, &left, rule))
             }
-            Condition::Any(any) => {
-                let mut found = RoaringBitmap::new();
-                for part in any {
-                    found |= self.condition(part, among, depth)?;
-                }
-                Ok(found)
-            }
-            Condition::Needle(needle) => self.needle(needle, among.clone(), depth),
+            Condition::Any(any) => any.iter().fold(RoaringBitmap::new(), |found, part| {
+                found | self.condition(part, among, rule)
+            }),
+            Condition::Needle(needle) => rule(&self.needles[needle.number]) & among,
+        }
+    }
+}
+
+/// Asks index, filter and granule table about needles.
+struct Lookup<'a> {
+    index: &'a GranuleIndex,
+    granules: &'a [Granule],
+    hits: &'a TokenHits,
+    all: RoaringBitmap,
+    /// Granules whose words, fragments or tokens are not all there.
+    open_words: RoaringBitmap,
+    open_fragments: RoaringBitmap,
+    open_tokens: RoaringBitmap,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(index: &'a GranuleIndex, granules: &'a [Granule], hits: &'a TokenHits) -> Self {
+        let open = |complete: fn(Complete) -> bool| select(granules, |g| !complete(g.complete));
+        Self {
+            index,
+            granules,
+            hits,
+            all: select(granules, |_| true),
+            open_words: open(|complete| complete.words),
+            open_fragments: open(|complete| complete.fragments),
+            open_tokens: open(|complete| complete.tokens),
         }
     }
 
-    fn needle(
-        &self,
-        needle: &CompiledNeedle,
-        mut left: RoaringBitmap,
-        depth: Depth<'_>,
-    ) -> Result<RoaringBitmap, Malformed> {
+    fn needle(&self, needle: &CompiledNeedle) -> Result<NeedleGranules, Malformed> {
+        let (mut by_words, mut by_tokens) = (self.all.clone(), self.all.clone());
+        let mut in_fragments = RoaringBitmap::new();
+        let mut has_variable = false;
         for token in &needle.tokens {
-            if left.is_empty() {
-                break;
+            match token {
+                TokenTest::Word(test) => by_words &= self.with_word(test)?,
+                TokenTest::WordOrFragment(test) => {
+                    let fragments = self.with_fragment(test)?;
+                    in_fragments |= &fragments;
+                    by_words &= self.with_word(test)? | fragments;
+                }
+                TokenTest::Variable { exact, bytes_min, open, fragments } => {
+                    has_variable = true;
+                    by_words &= self.with_variable(fragments, *bytes_min)?;
+                    if let Some(exact) = exact {
+                        by_tokens &= self.with_token(exact) | self.with_longer(*open, exact.len());
+                    }
+                }
             }
-            left &= match (token, depth) {
-                (TokenTest::Word(test), _) => self.with_word(test)?,
-                (TokenTest::WordOrFragment(test), _) => {
-                    self.with_word(test)? | self.with_fragment(test)?
-                }
-                (TokenTest::Variable { exact: Some(exact), open, .. }, Depth::Tokens(hits)) => {
-                    self.with_token(hits, token_hash(exact.as_bytes()))
-                        | self.with_longer(*open, exact.len())
-                }
-                (TokenTest::Variable { fragments, bytes_min, .. }, _) => {
-                    self.with_variable(fragments, *bytes_min)?
-                }
-            };
         }
-        Ok(left)
+        by_tokens &= &by_words;
+        // Without a digit in it, only its open ends can lie in a variable.
+        let touching = if has_variable { by_tokens.clone() } else { &by_tokens & in_fragments };
+        Ok(NeedleGranules { by_words, by_tokens, touching })
     }
 
-    /// Granules in which an open token of this length may be part of a longer one.
-    fn with_longer(&self, open: bool, bytes: usize) -> RoaringBitmap {
-        select(self.granules, |granule| open && granule.lengths.has_longer(bytes))
+    fn with_word(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
+        Ok(self.index.with_word(test)? | &self.open_words)
+    }
+
+    fn with_fragment(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
+        Ok(self.index.with_fragment(test)? | &self.open_fragments)
     }
 
     /// Granules that may hold a variable of these fragments and at least this length.
@@ -267,19 +281,16 @@ impl<'a> TextPruner<'a> {
         Ok(left)
     }
 
-    fn with_word(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
-        Ok(self.index.with_word(test)? | &self.open_words)
-    }
-
-    fn with_fragment(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
-        Ok(self.index.with_fragment(test)? | &self.open_fragments)
-    }
-
-    fn with_token(&self, hits: &TokenHits, hash: u64) -> RoaringBitmap {
-        match hits.get(&hash) {
+    fn with_token(&self, token: &str) -> RoaringBitmap {
+        match self.hits.get(&token_hash(token.as_bytes())) {
             Some(found) => found | &self.open_tokens,
             // Nobody looked it up: it tells nothing.
-            None => select(self.granules, |_| true),
+            None => self.all.clone(),
         }
+    }
+
+    /// Granules in which an open token of this length may be part of a longer one.
+    fn with_longer(&self, open: bool, bytes: usize) -> RoaringBitmap {
+        select(self.granules, |granule| open && granule.lengths.has_longer(bytes))
     }
 }

@@ -20,7 +20,7 @@ use object_store::path::Path;
 use record::{Labels, Matcher};
 use serde::{Deserialize, Serialize};
 
-use super::columns::ColumnReader;
+use super::column_reader::ColumnReader;
 use super::error::SegmentError;
 use super::granule::GranuleTable;
 use super::index::GranuleIndex;
@@ -33,8 +33,8 @@ use super::streams::{
     MINUTE_NS, Stream, VolumeEntry, decode_levels, decode_streams, decode_volume, matching_streams,
 };
 use super::token_filter::FilterDirectory;
-use super::wire::{self, Malformed};
 use crate::bundle::{Bundle, BundleKind};
+use crate::wire::{self, Malformed};
 use crate::{SegmentMeta, index_files};
 
 /// An opened logs segment. Cloning is cheap; clones share what has been read.

@@ -8,7 +8,7 @@
 
 use regex_syntax::hir::Hir;
 
-use super::condition::Condition;
+use super::condition::{Condition, NeedleNumbers, Touches};
 use super::pattern::{PLACEHOLDER, PatternTable};
 use super::plan::{CompiledFilter, LineTest};
 
@@ -31,22 +31,22 @@ pub(crate) enum Verdict {
 }
 
 impl AnalysedTest {
-    pub(crate) fn new(test: LineTest) -> Self {
+    pub(crate) fn new(test: LineTest, numbers: &mut NeedleNumbers) -> Self {
         let (condition, context_free) = match &test {
             LineTest::Contains(finder) => match std::str::from_utf8(finder.needle()) {
-                Ok(text) => (Condition::of_text(text), true),
+                Ok(text) => (Condition::of_text(text, numbers), true),
                 Err(_) => (Condition::Always, true),
             },
             // `Regex` was built from this text with the parser's defaults, so the trees agree.
             LineTest::Regex(regex) => match regex_syntax::parse(regex.as_str()) {
-                Ok(hir) => (Condition::of_regex(&hir), looks_nowhere(&hir)),
+                Ok(hir) => (Condition::of_regex(&hir, numbers), looks_nowhere(&hir)),
                 Err(_) => (Condition::Always, false),
             },
         };
         Self { test, condition, context_free }
     }
 
-    fn verdict(&self, pattern: &[u8]) -> Verdict {
+    fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
         if !pattern.contains(&PLACEHOLDER) {
             return match std::str::from_utf8(pattern) {
                 Ok(line) if self.test.hits(line) => Verdict::Yes,
@@ -57,7 +57,11 @@ impl AnalysedTest {
         if self.context_free && self.hits_static_text(pattern) {
             return Verdict::Yes;
         }
-        if self.condition.pattern_may_satisfy(pattern) { Verdict::Perhaps } else { Verdict::No }
+        if self.condition.pattern_may_satisfy(pattern, touches) {
+            Verdict::Perhaps
+        } else {
+            Verdict::No
+        }
     }
 
     fn hits_static_text(&self, pattern: &[u8]) -> bool {
@@ -73,10 +77,10 @@ fn looks_nowhere(hir: &Hir) -> bool {
 }
 
 impl CompiledFilter {
-    fn verdict(&self, pattern: &[u8]) -> Verdict {
+    fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
         let mut hit = Verdict::No;
         for test in &self.tests {
-            match test.verdict(pattern) {
+            match test.verdict(pattern, touches) {
                 Verdict::Yes => {
                     hit = Verdict::Yes;
                     break;
@@ -93,37 +97,72 @@ impl CompiledFilter {
     }
 }
 
-/// The verdict of all of a plan's filters together on the patterns of one segment, worked out
+/// The verdicts of all of a plan's filters together on the patterns of one segment, worked out
 /// when a pattern is first met.
+///
+/// They depend on which needles may touch variables, and that on the granule; few combinations
+/// occur, and each has verdicts of its own.
 #[derive(Debug)]
 pub(crate) struct PatternVerdicts {
+    patterns: usize,
+    combinations: Vec<Combination>,
+}
+
+/// Combinations told apart in one scan; each costs a look at every pattern.
+const COMBINATIONS_MAX: usize = 16;
+
+#[derive(Debug)]
+struct Combination {
+    touches: Vec<bool>,
     known: Vec<Option<Verdict>>,
 }
 
+/// Names a combination of touching needles within [`PatternVerdicts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CombinationId(usize);
+
 impl PatternVerdicts {
     pub(crate) fn new(patterns: &PatternTable) -> Self {
-        Self { known: vec![None; patterns.len() + 1] }
+        Self { patterns: patterns.len(), combinations: Vec::new() }
+    }
+
+    /// The combination in which these needles may touch variables; past [`COMBINATIONS_MAX`] one
+    /// in which more may.
+    pub(crate) fn combination(&mut self, mut touches: Vec<bool>) -> CombinationId {
+        let position =
+            |touches: &[bool]| self.combinations.iter().position(|known| known.touches == touches);
+        let mut known = position(&touches);
+        if known.is_none() && COMBINATIONS_MAX <= self.combinations.len() {
+            touches.fill(true);
+            known = position(&touches);
+        }
+        CombinationId(known.unwrap_or_else(|| {
+            let known = vec![None; self.patterns + 1];
+            self.combinations.push(Combination { touches, known });
+            self.combinations.len() - 1
+        }))
     }
 
     pub(crate) fn verdict(
         &mut self,
         filters: &[CompiledFilter],
         patterns: &PatternTable,
+        combination: CombinationId,
         number: u32,
     ) -> Verdict {
-        let (Some(slot), Some(pattern)) =
-            (self.known.get_mut(number as usize), patterns.get(number))
+        let Combination { touches, known } = &mut self.combinations[combination.0];
+        let (Some(slot), Some(pattern)) = (known.get_mut(number as usize), patterns.get(number))
         else {
             return Verdict::Perhaps;
         };
-        *slot.get_or_insert_with(|| all(filters, pattern))
+        *slot.get_or_insert_with(|| all(filters, pattern, touches))
     }
 }
 
-fn all(filters: &[CompiledFilter], pattern: &[u8]) -> Verdict {
+fn all(filters: &[CompiledFilter], pattern: &[u8], touches: &Touches) -> Verdict {
     let mut verdict = Verdict::Yes;
     for filter in filters {
-        match filter.verdict(pattern) {
+        match filter.verdict(pattern, touches) {
             Verdict::No => return Verdict::No,
             Verdict::Perhaps => verdict = Verdict::Perhaps,
             Verdict::Yes => {}
@@ -171,10 +210,10 @@ mod tests {
             (NotRegex, "us[e]r", No),
         ] {
             let plan = plan(op, &[needle]).unwrap();
-            assert_eq!(all(plan.filters(), &pattern_of(line)), expected, "{op:?} {needle}");
+            assert_eq!(all(plan.filters(), &pattern_of(line), &[]), expected, "{op:?} {needle}");
         }
         let plan = plan(Regex, &["^no digits$"]).unwrap();
-        assert_eq!(all(plan.filters(), b"no digits"), Yes, "without variables it is the line");
+        assert_eq!(all(plan.filters(), b"no digits", &[]), Yes, "without variables it is the line");
     }
 
     fn needle() -> impl Strategy<Value = String> {
@@ -199,7 +238,7 @@ mod tests {
             let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
             let Some(plan) = plan(op, &needles) else { return Ok(()) };
             let passes = plan.line_matches(&line);
-            match all(plan.filters(), &pattern_of(&line)) {
+            match all(plan.filters(), &pattern_of(&line), &[]) {
                 Verdict::Yes => prop_assert!(passes),
                 Verdict::No => prop_assert!(!passes),
                 Verdict::Perhaps => {}

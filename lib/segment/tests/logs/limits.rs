@@ -40,7 +40,8 @@ async fn every_limit_is_named() {
     cancelled.cancel();
     assert_eq!(limit_hit(cancelled).await, ScanLimit::Cancelled);
     let clock = ManualClock::new(0);
-    let late = ScanBudget::unlimited().with_deadline(clock.clone(), Duration::from_secs(1));
+    let late = ScanBudget::unlimited()
+        .with_deadline(Arc::<ManualClock>::clone(&clock), Duration::from_secs(1));
     clock.advance(Duration::from_secs(2));
     assert_eq!(limit_hit(late).await, ScanLimit::Deadline);
 }

@@ -3,21 +3,24 @@
 //! First time, stream, level and pattern decide; most rows end here. Then, for the rows left,
 //! lines and attributes are read where the answer carries them or where they are still open.
 
+use std::collections::HashMap;
+
+use arrow::array::{Array, StringArray};
 use record::{DETECTED_LEVEL, LogBatch, LogBatchBuilder, TimestampNanos};
 
+use super::ScanStats;
 use super::best::BestRows;
-use super::columns::{
-    ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, AttributeMap, GranuleBatch, LEVEL, LINE, PATTERN, PROMOTED,
-    STREAM, TIME,
+use crate::logs::column_reader::{AttributeMap, GranuleBatch};
+use crate::logs::columns::{
+    ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, LEVEL, LINE, PATTERN, PROMOTED, STREAM, TIME,
 };
-use super::error::SegmentError;
-use super::granule::Granule;
-use super::plan::{AttributeColumns, CompiledPlan, Direction};
-use super::scan::ScanStats;
-use super::sections::COLUMNS;
-use super::segment::LogSegment;
-use super::verdict::{PatternVerdicts, Verdict};
-use super::wire::Malformed;
+use crate::logs::error::SegmentError;
+use crate::logs::granule::Granule;
+use crate::logs::plan::{AttributeColumns, CompiledPlan, Direction};
+use crate::logs::sections::COLUMNS;
+use crate::logs::segment::LogSegment;
+use crate::logs::verdict::{CombinationId, PatternVerdicts, Verdict};
+use crate::wire::Malformed;
 
 /// Which leaf columns a plan reads, and when.
 #[derive(Debug)]
@@ -109,6 +112,8 @@ pub(crate) struct Decider {
     /// By level number: whether the level's matchers hold.
     pub(crate) levels: Option<Vec<bool>>,
     pub(crate) verdicts: Option<PatternVerdicts>,
+    /// By granule: which verdicts hold there.
+    pub(crate) combinations: HashMap<u32, CombinationId>,
 }
 
 /// A granule's rows that are not refused yet.
@@ -155,16 +160,15 @@ impl Decider {
             Some(accepted) => Some((accepted, batch.numbers("level").map_err(damaged)?)),
             None => None,
         };
-        let patterns = match &mut self.verdicts {
-            Some(verdicts) => Some((
-                verdicts,
-                segment.pattern_table()?,
-                batch.numbers("pattern").map_err(damaged)?,
-            )),
+        let combination = self.combinations.get(&granule).copied();
+        let mut patterns = match self.verdicts.as_mut().zip(combination) {
+            Some((verdicts, combination)) => {
+                let numbers = batch.numbers("pattern").map_err(damaged)?;
+                Some((verdicts, combination, segment.pattern_table()?, numbers))
+            }
             None => None,
         };
         let mut rows = Vec::new();
-        let mut patterns = patterns;
         for (row, time) in batch.times().map_err(damaged)?.iter().enumerate() {
             let reached = best.is_none_or(|best| best.may_take(*time, *time));
             if !plan.time_matches(*time) || !reached {
@@ -183,8 +187,8 @@ impl Decider {
                 continue;
             }
             let verdict = match &mut patterns {
-                Some((verdicts, table, numbers)) => {
-                    verdicts.verdict(plan.filters(), table, numbers[row])
+                Some((verdicts, combination, table, numbers)) => {
+                    verdicts.verdict(plan.filters(), table, *combination, numbers[row])
                 }
                 None => Verdict::Yes,
             };
@@ -299,7 +303,7 @@ impl Decided {
 /// The attributes of a granule's rows, as far as they were read.
 struct RowAttributes<'a> {
     levels: Option<(&'a [Option<String>], &'a [u32])>,
-    promoted: Vec<(&'a str, &'a arrow::array::StringArray)>,
+    promoted: Vec<(&'a str, &'a StringArray)>,
     rest: Option<AttributeMap<'a>>,
 }
 
@@ -329,7 +333,7 @@ impl<'a> RowAttributes<'a> {
             return self.level(row);
         }
         if let Some((_, column)) = self.promoted.iter().find(|(promoted, _)| *promoted == name) {
-            return (!arrow::array::Array::is_null(column, row)).then(|| column.value(row));
+            return (!column.is_null(row)).then(|| column.value(row));
         }
         self.rest?.row(row).find(|(found, _)| *found == name).map(|(_, value)| value)
     }
@@ -358,7 +362,7 @@ impl<'a> RowAttributes<'a> {
             AttributeColumns::All => {
                 pairs.extend(self.level(row).map(|level| (DETECTED_LEVEL, level)));
                 for (name, column) in &self.promoted {
-                    if !arrow::array::Array::is_null(column, row) {
+                    if !column.is_null(row) {
                         pairs.push((*name, column.value(row)));
                     }
                 }

@@ -9,8 +9,13 @@
 //! is not said. Rows of a batch are sorted by stream and time; batches come in no promised order.
 //! A scan that hits a limit of its budget ends with the error, never with fewer rows.
 //!
-//! Bounds: the budget, checked between granules; [`super::scan_core::WINDOW_BYTES_MAX`] of pages in
+//! Bounds: the budget, checked between granules; [`self::core::WINDOW_BYTES_MAX`] of pages in
 //! memory; with a limit, that many rows.
+
+mod best;
+mod core;
+mod decide;
+mod narrow;
 
 use std::sync::Arc;
 
@@ -18,11 +23,11 @@ use record::LogBatch;
 use runtime::cpu::CpuPool;
 use serde::{Deserialize, Serialize};
 
-use super::budget::{ScanBudget, ScanLimit};
-use super::error::SegmentError;
-use super::plan::CompiledPlan;
-use super::scan_core::{ScanCore, Step};
-use super::segment::{Ask, Fetched, LogSegment};
+use self::core::{ScanCore, Step};
+use crate::logs::budget::{ScanBudget, ScanLimit};
+use crate::logs::error::SegmentError;
+use crate::logs::plan::CompiledPlan;
+use crate::logs::segment::{Ask, Fetched, LogSegment};
 
 /// What a scan did: explains a query, and adds up over segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

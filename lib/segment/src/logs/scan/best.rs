@@ -6,7 +6,7 @@
 
 use record::LogBatch;
 
-use super::plan::Direction;
+use crate::logs::plan::Direction;
 
 #[derive(Debug)]
 pub(crate) struct BestRows {

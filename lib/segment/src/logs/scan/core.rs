@@ -8,26 +8,24 @@
 //! What always holds: bytes are asked for only after the budget granted them, and a granule whose
 //! rows cannot be among the best any more is not read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use record::{DETECTED_LEVEL, LogBatch};
+use record::LogBatch;
 use roaring::RoaringBitmap;
 
+use super::ScanStats;
 use super::best::BestRows;
-use super::budget::ScanBudget;
 use super::decide::{Decided, Decider, Leaves};
-use super::error::SegmentError;
-use super::granule::Granule;
-use super::plan::{CompiledPlan, Direction};
-use super::prune::{self, TextPruner, TokenHits};
-use super::scan::ScanStats;
-use super::sections::{COLUMNS, INDEX, TOKENS};
-use super::segment::{Ask, Fetched, LogSegment, Part, checked};
-use super::streams::matching_streams;
-use super::token_filter::BlockRange;
-use super::verdict::{PatternVerdicts, Verdict};
+use crate::logs::budget::ScanBudget;
+use crate::logs::error::SegmentError;
+use crate::logs::granule::Granule;
+use crate::logs::plan::{CompiledPlan, Direction};
+use crate::logs::prune;
+use crate::logs::sections::COLUMNS;
+use crate::logs::segment::{Ask, Fetched, LogSegment, Part, checked};
+use crate::logs::token_filter::BlockRange;
 
 /// Compressed pages asked for at once. Decoded they take about ten times this.
 pub(crate) const WINDOW_BYTES_MAX: u64 = 8 << 20;
@@ -46,13 +44,13 @@ pub(crate) enum Step {
 
 #[derive(Debug)]
 pub(crate) struct ScanCore {
-    segment: LogSegment,
-    plan: Arc<CompiledPlan>,
+    pub(super) segment: LogSegment,
+    pub(super) plan: Arc<CompiledPlan>,
     budget: Arc<ScanBudget>,
-    stats: ScanStats,
+    pub(super) stats: ScanStats,
     stage: Stage,
-    leaves: Leaves,
-    decider: Decider,
+    pub(super) leaves: Leaves,
+    pub(super) decider: Decider,
     /// Granules still to read, in order.
     queue: VecDeque<u32>,
     window_granules: usize,
@@ -83,10 +81,11 @@ enum Stage {
     Done,
 }
 
+/// A filter block to read, and the hashes to look up in it.
 #[derive(Debug)]
-struct WantedBlock {
-    range: BlockRange,
-    hashes: Vec<u64>,
+pub(super) struct WantedBlock {
+    pub(super) range: BlockRange,
+    pub(super) hashes: Vec<u64>,
 }
 
 impl ScanCore {
@@ -128,7 +127,9 @@ impl ScanCore {
             let ask = match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Start => self.start()?,
                 Stage::Parts { candidates, parts, blocks } => {
-                    self.prune(candidates, &parts, &blocks, &given)?;
+                    let left = self.prune(candidates, &parts, &blocks, &given)?;
+                    self.queue = self.in_order(&left);
+                    self.stage = Stage::Between;
                     None
                 }
                 Stage::Deciding { granules } => self.decide(&granules, given.columns)?,
@@ -161,153 +162,6 @@ impl ScanCore {
         let ask = Ask { parts: parts.clone(), tokens, ..Ask::default() };
         self.stage = Stage::Parts { candidates, parts, blocks };
         Ok(Some(ask))
-    }
-
-    /// The parts this plan needs that no one has read yet.
-    fn parts(&self) -> Vec<Part> {
-        let levels = self.leaves.level_decides() || self.leaves.level_wanted();
-        let needed = [
-            (Part::Streams, true),
-            (Part::Levels, levels),
-            (Part::Patterns, !self.plan.filters().is_empty()),
-            (Part::Index, self.needs_index()),
-        ];
-        let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);
-        needed.iter().filter(missing).map(|(part, _)| *part).collect()
-    }
-
-    fn needs_index(&self) -> bool {
-        prune::asks_for_text(&self.plan) || self.leaves.level_decides()
-    }
-
-    fn blocks(&self) -> Vec<WantedBlock> {
-        let mut blocks: BTreeMap<u64, WantedBlock> = BTreeMap::new();
-        for hash in prune::token_hashes(&self.plan) {
-            let range = self.segment.token_directory().block(hash);
-            let start = range.bytes.start;
-            let block = blocks.entry(start).or_insert(WantedBlock { range, hashes: Vec::new() });
-            block.hashes.push(hash);
-        }
-        blocks.into_values().collect()
-    }
-
-    fn prune(
-        &mut self,
-        candidates: RoaringBitmap,
-        parts: &[Part],
-        blocks: &[WantedBlock],
-        fetched: &Fetched,
-    ) -> Result<(), SegmentError> {
-        for (part, sections) in parts.iter().zip(&fetched.parts) {
-            self.segment.keep(*part, sections)?;
-        }
-        let hits = self.look_up(blocks, &fetched.tokens)?;
-        let before = candidates.len();
-        let candidates = self.prune_by_streams(candidates)?;
-        self.stats.granules_pruned_by_streams = before - candidates.len();
-        let before = candidates.len();
-        let candidates = self.prune_by_words(candidates)?;
-        self.stats.granules_pruned_by_words = before - candidates.len();
-        let before = candidates.len();
-        let candidates = self.prune_by_tokens(&hits, candidates)?;
-        self.stats.granules_pruned_by_tokens = before - candidates.len();
-        self.queue = self.in_order(&candidates);
-        self.stage = Stage::Between;
-        Ok(())
-    }
-
-    fn look_up(
-        &self,
-        blocks: &[WantedBlock],
-        fetched: &[Bytes],
-    ) -> Result<TokenHits, SegmentError> {
-        let granules = self.segment.granules().granules.len() as u32;
-        let damaged = |cause| self.segment.damaged(TOKENS, cause);
-        let mut hits = TokenHits::new();
-        for (block, bytes) in blocks.iter().zip(fetched) {
-            checked(block.range.crc, bytes).map_err(damaged)?;
-            for hash in &block.hashes {
-                let directory = self.segment.token_directory();
-                let found = directory.lookup(bytes, *hash, granules).map_err(damaged)?;
-                hits.insert(*hash, found);
-            }
-        }
-        Ok(hits)
-    }
-
-    fn prune_by_streams(
-        &mut self,
-        mut candidates: RoaringBitmap,
-    ) -> Result<RoaringBitmap, SegmentError> {
-        let damaged = |cause| self.segment.damaged(INDEX, cause);
-        let plan = self.plan.plan();
-        if self.needs_index() {
-            let index = self.segment.index()?;
-            candidates = prune::by_labels(index, &plan.matchers, candidates).map_err(damaged)?;
-        }
-        if candidates.is_empty() {
-            return Ok(candidates);
-        }
-        let wanted = matching_streams(self.segment.stream_table()?, &plan.matchers);
-        candidates &= prune::by_streams(&self.segment.granules().granules, &wanted);
-        if self.leaves.level_decides() {
-            let (index, levels) = (self.segment.index()?, self.segment.level_table()?);
-            let matchers = &plan.attribute_matchers;
-            candidates = prune::by_levels(index, levels, matchers, candidates).map_err(damaged)?;
-            let accepts = |level: &Option<String>| {
-                let level = level.as_deref().unwrap_or("");
-                let of_level = matchers.iter().filter(|m| m.name() == DETECTED_LEVEL);
-                of_level.into_iter().all(|matcher| matcher.matches(level))
-            };
-            self.decider.levels = Some(levels.iter().map(accepts).collect());
-        }
-        self.decider.streams = wanted;
-        Ok(candidates)
-    }
-
-    fn prune_by_words(
-        &mut self,
-        mut candidates: RoaringBitmap,
-    ) -> Result<RoaringBitmap, SegmentError> {
-        let filters = self.plan.filters();
-        if filters.is_empty() || candidates.is_empty() {
-            return Ok(candidates);
-        }
-        let granules = &self.segment.granules().granules;
-        let patterns = self.segment.pattern_table()?;
-        let mut verdicts = PatternVerdicts::new(patterns);
-        let possible = (1..=patterns.len() as u32)
-            .any(|number| verdicts.verdict(filters, patterns, number) != Verdict::No);
-        if !possible {
-            // Only lines without a pattern are left, and their granules' words are incomplete.
-            candidates &= prune::with_incomplete_words(granules);
-        }
-        self.decider.verdicts = Some(verdicts);
-        if prune::asks_for_text(&self.plan) {
-            let pruner = TextPruner::new(self.segment.index()?, granules);
-            candidates = pruner
-                .by_words(&self.plan, candidates)
-                .map_err(|cause| self.segment.damaged(INDEX, cause))?;
-        }
-        Ok(candidates)
-    }
-
-    fn prune_by_tokens(
-        &self,
-        hits: &TokenHits,
-        candidates: RoaringBitmap,
-    ) -> Result<RoaringBitmap, SegmentError> {
-        if hits.is_empty() || candidates.is_empty() {
-            return Ok(candidates);
-        }
-        let granules = &self.segment.granules().granules;
-        let candidates = prune::by_attributes(&self.plan, granules, hits, candidates);
-        if !prune::asks_for_text(&self.plan) {
-            return Ok(candidates);
-        }
-        TextPruner::new(self.segment.index()?, granules)
-            .by_tokens(&self.plan, hits, candidates)
-            .map_err(|cause| self.segment.damaged(INDEX, cause))
     }
 
     /// Without a limit as they lie; with one, the most promising first.
@@ -441,7 +295,7 @@ impl ScanCore {
         granule: u32,
         leaves: &[usize],
         fetched: &mut impl Iterator<Item = Bytes>,
-    ) -> Result<super::columns::GranuleBatch, SegmentError> {
+    ) -> Result<crate::logs::column_reader::GranuleBatch, SegmentError> {
         let table = self.segment.granules();
         let damaged = |cause| self.segment.damaged(COLUMNS, cause);
         let mut pages = Vec::with_capacity(leaves.len());
