@@ -164,7 +164,7 @@ impl Validate for LocalSection {
         check("message_bytes_max", self.message_bytes_max as u64, 1_024);
         check("buffer_bytes_max", self.buffer_bytes_max as u64, self.message_bytes_max as u64 * 2);
         check("fetch_bytes_max", self.fetch_bytes_max as u64, 1_024);
-        if LocalSection::MESSAGE_BYTES_LIMIT < self.message_bytes_max {
+        if Self::MESSAGE_BYTES_LIMIT < self.message_bytes_max {
             let message = format!(
                 "`{}` is too large, use at most {}",
                 self.message_bytes_max,
@@ -312,7 +312,7 @@ impl Default for KafkaSection {
             security: SecuritySection::default(),
             linger_ms: 20,
             message_bytes_max: 1_000_000,
-            buffer_bytes_max: 32 << 20,
+            buffer_bytes_max: 16 << 20,
             compression: Compression::Zstd,
             compression_level: 3,
             topic_replicas: -1,

@@ -21,6 +21,8 @@ mod consumer;
 mod embedded;
 mod error;
 mod group;
+mod kafka;
+mod local;
 pub mod memory;
 mod names;
 mod producer;
@@ -50,6 +52,8 @@ pub struct Queue {
 #[derive(Clone, Debug)]
 enum Implementation {
     Memory(MemoryQueue),
+    Local(local::LocalQueue),
+    Kafka(kafka::KafkaQueue),
 }
 
 impl Queue {
@@ -70,9 +74,12 @@ impl Queue {
             QueueSection::Memory(section) => {
                 Implementation::Memory(MemoryQueue::new(section.clone(), clock))
             }
-            QueueSection::Local(_) | QueueSection::Kafka(_) => {
-                let message = format!("only memory is built so far, for {}", data_dir.display());
-                return Err(QueueError::Config { message });
+            QueueSection::Local(section) => {
+                let folder = data_dir.join(&section.path);
+                Implementation::Local(local::LocalQueue::open(section, &folder, clock)?)
+            }
+            QueueSection::Kafka(section) => {
+                Implementation::Kafka(kafka::KafkaQueue::open(section, clock)?)
             }
         };
         Ok(Self { implementation })
@@ -86,6 +93,8 @@ impl Queue {
     pub fn producer(&self) -> Result<Arc<dyn Producer>, QueueError> {
         Ok(match &self.implementation {
             Implementation::Memory(queue) => queue.producer(),
+            Implementation::Local(queue) => queue.producer(),
+            Implementation::Kafka(queue) => queue.producer()?,
         })
     }
 
@@ -97,6 +106,8 @@ impl Queue {
     pub fn consumer(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, QueueError> {
         Ok(match &self.implementation {
             Implementation::Memory(queue) => queue.consumer(group, topics),
+            Implementation::Local(queue) => queue.consumer(group, topics)?,
+            Implementation::Kafka(queue) => queue.consumer(group, topics)?,
         })
     }
 
@@ -111,6 +122,8 @@ impl Queue {
                 queue.ensure_topic(topic, partitions);
                 Ok(())
             }
+            Implementation::Local(queue) => queue.ensure_topic(topic, partitions).await,
+            Implementation::Kafka(queue) => queue.ensure_topic(topic, partitions).await,
         }
     }
 }

@@ -112,6 +112,11 @@ impl Offset {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// Returns the offset `count` messages later.
+    pub(crate) fn plus(self, count: usize) -> Self {
+        Self(self.0.saturating_add_unsigned(count as u64))
+    }
 }
 
 impl fmt::Display for Offset {

@@ -75,6 +75,9 @@ pub trait Producer: Send + Sync + fmt::Debug {
 }
 
 /// The promise of an offset: resolves when the message is durable.
+///
+/// Kafka cannot tell the offset of a message that was stored at an attempt whose answer got lost;
+/// it is -1 then, and the message is durable all the same.
 pub struct Ack(BoxFuture<'static, Result<Offset, QueueError>>);
 
 impl Ack {

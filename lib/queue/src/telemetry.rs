@@ -11,6 +11,7 @@ pub(crate) const DELIVERED_BYTES: &str = "millrace_queue_delivered_bytes_total";
 pub(crate) const REBALANCES: &str = "millrace_queue_rebalances_total";
 pub(crate) const OUT_OF_RANGE: &str = "millrace_queue_out_of_range_total";
 pub(crate) const LOST_MESSAGES: &str = "millrace_queue_lost_messages_total";
+pub(crate) const SKIPPED_OFFSETS: &str = "millrace_queue_skipped_offsets_total";
 pub(crate) const CLIENT_ERRORS: &str = "millrace_queue_client_errors_total";
 pub(crate) const PRODUCER_REBUILDS: &str = "millrace_queue_producer_rebuilds_total";
 pub(crate) const LOCAL_SYNC_SECONDS: &str = "millrace_queue_local_sync_seconds";
@@ -70,6 +71,12 @@ pub const METRICS: &[Metric] = &[
         "messages",
         &["topic"],
         "Stored messages that can no longer be read. Anything above zero is data loss.",
+    ),
+    counter(
+        SKIPPED_OFFSETS,
+        "offsets",
+        &["topic"],
+        "Offsets Kafka passed over between messages. Transactions and compaction do that; on our own topics it must stay zero.",
     ),
     counter(
         CLIENT_ERRORS,

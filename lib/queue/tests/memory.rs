@@ -67,7 +67,7 @@ async fn a_failed_append_takes_those_behind_it_along_and_repeating_keeps_order()
 #[tokio::test]
 async fn delayed_appends_are_seen_only_when_acknowledged() {
     let clock = ManualClock::new(0);
-    let shared: runtime::clock::SharedClock = clock.clone();
+    let shared: runtime::clock::SharedClock = Arc::<ManualClock>::clone(&clock);
     let memory = MemoryQueue::new(MemorySection::default(), shared);
     memory.ensure_topic(&Topic::logs(), 1);
     let queue = Queue::from(memory.clone());
