@@ -44,11 +44,15 @@ impl Rate {
     pub(crate) fn value(self, window: &Window<'_>) -> Option<f64> {
         match self {
             Self::Overall { counter, per_second } => {
-                let change = match window.extension {
-                    None => extrapolated(window, counter)?,
-                    Some(extension) => between_edges(window, counter, extension)?,
-                };
-                Some(if per_second { change / window.range_secs() } else { change })
+                let divisor = if per_second { window.range_secs() } else { 1.0 };
+                match window.extension {
+                    None => {
+                        let (change, factor) = extrapolated(window, counter)?;
+                        // In this order: another one gives another last digit.
+                        Some(change * (factor / divisor))
+                    }
+                    Some(extension) => Some(between_edges(window, counter, extension)? / divisor),
+                }
             }
             Self::Last { counter } => last_two(window, counter),
             Self::Changes => count_pairs(window, |before, after| {
@@ -59,7 +63,8 @@ impl Rate {
     }
 }
 
-fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
+/// By how much the samples change, and the factor that extends it to the window's edges.
+fn extrapolated(window: &Window<'_>, counter: bool) -> Option<(f64, f64)> {
     let (first, last) = (*window.values.first()?, *window.values.last()?);
     let (first_ms, last_ms) = (*window.times.first()?, *window.times.last()?);
     let pairs = window.values.len().checked_sub(1).filter(|pairs| *pairs != 0)?;
@@ -78,7 +83,7 @@ fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
         to_start = to_start.min(sampled * (first / change));
     }
     let to_end = to_edge(seconds(window.end_ms - last_ms));
-    Some(change * ((sampled + to_start + to_end) / sampled))
+    Some((change, (sampled + to_start + to_end) / sampled))
 }
 
 /// What a counter had reached each time it began again.
