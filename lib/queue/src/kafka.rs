@@ -15,6 +15,8 @@ mod client;
 mod consumer;
 mod poll;
 mod producer;
+mod rebalance;
+mod session;
 mod settings;
 mod topics;
 
