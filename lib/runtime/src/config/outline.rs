@@ -51,9 +51,11 @@ impl Outline {
         outline
     }
 
-    /// Returns line and column of the key with this dotted path.
+    /// Returns line and column of the key with this dotted path; items of a list are written
+    /// `list.0` or `list[0]`.
     pub fn position_of(&self, path: &str) -> Option<(u64, u64)> {
-        let found = self.entries.iter().find(|entry| entry.path == path)?;
+        let dotted = path.replace('[', ".").replace(']', "");
+        let found = self.entries.iter().find(|entry| entry.path == dotted)?;
         Some((found.line, found.column))
     }
 

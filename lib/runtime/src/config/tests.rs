@@ -124,6 +124,7 @@ fn outlines_follow_sequences_quotes_and_block_text() {
         "a:\n- x: 1\n  y: 2\n- x: 3\n\"b c\":\n  text: |\n    not: a key\n  z: 1\nd: {e: 1}\n";
     let paths: Vec<String> = Outline::of(text).paths().map(str::to_owned).collect();
     assert_eq!(paths, ["a", "a.0.x", "a.0.y", "a.1.x", "b c", "b c.text", "b c.z", "d"]);
+    assert_eq!(Outline::of(text).position_of("a[1].x"), Some((4, 3)));
 }
 
 #[test]
