@@ -1,0 +1,90 @@
+//! Setting poison aside: `<topic>.dlq` gets the message as it was, with where it stood and why.
+//!
+//! Always holds: the offset of a poison message advances only after the queue has acknowledged the
+//! dead letter. A crash between the two writes it twice, which its coordinates show.
+//! Bounded: one dead letter at a time; while the queue refuses it, reading waits.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use queue::{Message, Offset, Partition, Producer, Queue, QueueError, Topic, TopicPartition};
+
+use crate::decode::Poison;
+
+/// Header of a dead letter: the topic it was read from.
+pub const TOPIC: &str = "millrace-dlq-topic";
+/// Header of a dead letter: the partition, decimal.
+pub const PARTITION: &str = "millrace-dlq-partition";
+/// Header of a dead letter: the offset, decimal.
+pub const OFFSET: &str = "millrace-dlq-offset";
+/// Header of a dead letter: a word for the kind of fault, the metric's `reason`.
+pub const REASON: &str = "millrace-dlq-reason";
+/// Header of a dead letter: the fault in full.
+pub const ERROR: &str = "millrace-dlq-error";
+
+/// Longest error text in a header; some quote what they found.
+const ERROR_BYTES_MAX: usize = 1_024;
+
+/// Payload kept when the queue finds the dead letter too large, which its added headers can cause.
+const PAYLOAD_KEPT_BYTES: usize = 64 << 10;
+
+/// Writes dead letters.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    queue: Queue,
+    producer: Arc<dyn Producer>,
+    known: HashSet<Topic>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(queue: Queue) -> Result<Self, QueueError> {
+        let producer = queue.producer()?;
+        Ok(Self { queue, producer, known: HashSet::new() })
+    }
+
+    /// Sets `message` aside and returns once that is durable.
+    pub(crate) async fn write(
+        &mut self,
+        from: &TopicPartition,
+        offset: Offset,
+        message: &Message,
+        poison: &Poison,
+    ) -> Result<(), QueueError> {
+        let topic = from.topic.dead_letters()?;
+        if !self.known.contains(&topic) {
+            self.queue.ensure_topic(&topic, 1).await?;
+            self.known.insert(topic.clone());
+        }
+        let partitions = i32::try_from(self.producer.partitions(&topic).await?.max(1));
+        let partition = Partition(from.partition.0.rem_euclid(partitions.unwrap_or(i32::MAX)));
+        let letter = letter(from, offset, message, poison);
+        match self.producer.append(&topic, partition, letter.clone()).await {
+            Err(QueueError::TooLarge { .. }) => {
+                let kept = letter.payload.slice(..letter.payload.len().min(PAYLOAD_KEPT_BYTES));
+                let short = Message { payload: kept, key: None, ..letter };
+                self.producer.append(&topic, partition, short).await?;
+            }
+            outcome => {
+                outcome?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn letter(from: &TopicPartition, offset: Offset, message: &Message, poison: &Poison) -> Message {
+    let mut error = poison.to_string();
+    error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+    let mut headers = message.headers.clone();
+    for (name, value) in [
+        (TOPIC, from.topic.as_str().to_owned()),
+        (PARTITION, from.partition.to_string()),
+        (OFFSET, offset.to_string()),
+        (REASON, poison.reason().to_owned()),
+        (ERROR, error),
+    ] {
+        headers.push((name.to_owned(), Bytes::from(value)));
+    }
+    Message { key: message.key.clone(), headers, payload: message.payload.clone() }
+}

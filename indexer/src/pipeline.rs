@@ -1,0 +1,212 @@
+//! Every task, channel and capacity of an indexer.
+//!
+//! ```text
+//!              ┌──────── requests (1) ──────> Acquirer ───> catalog
+//!              │   <────── acquired (1) ─────────┘
+//!  queue ──> Source ──────── cuts (1) ───────> Publisher ──> store, catalog
+//!              │   <─────── outcomes (1) ────────┘
+//!              │ decode pool                      build pool
+//!              v
+//!            Held rows  <────────── api (answer pool) <── query
+//! ```
+//!
+//! One such lane per kind: log records and samples are read, cut and published apart. A lane is
+//! one future, so dropping it stops everything in it; nothing is detached. CPU work runs on three
+//! pools, so that a build of seconds delays neither taking rows in nor searching them.
+//!
+//! Stopping follows the data: the source stops reading (or reads to the end of the queue), has
+//! everything it holds published, leaves its consumer group and ends; the publisher ends with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use queue::Topic;
+use runtime::admin::ReadyPart;
+use runtime::backoff::Backoff;
+use runtime::cpu::CpuPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::acquire::Acquirer;
+use crate::api::Recent;
+use crate::build::Windows;
+use crate::config::{IndexerSection, LaneSection};
+use crate::dead_letter::DeadLetters;
+use crate::kind::Kind;
+use crate::open::Held;
+use crate::publish::Publisher;
+use crate::source::{Source, SourceParts};
+use crate::upload::Uploader;
+use crate::{Deps, IndexerError};
+
+/// Cuts on their way to the publisher: one, since the source makes the next only after it has
+/// heard of the last. Its rows are in memory either way.
+const CUTS_MAX: usize = 1;
+
+/// Outcomes on their way back: one per cut.
+const OUTCOMES_MAX: usize = 1;
+
+/// Requests for partitions on their way to the catalog, and answers on their way back: one, since
+/// the source asks again only after it has heard.
+const REQUESTS_MAX: usize = 1;
+
+/// Jobs that wait for a decode or build thread. Lanes wait for their own jobs, so this is never
+/// reached; it is the number of lanes times what one lane starts at once, and more.
+const POOL_QUEUE_MAX: usize = 256;
+
+/// The pools that CPU work runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Pools {
+    pub(crate) decode: Arc<CpuPool>,
+    pub(crate) build: Arc<CpuPool>,
+    pub(crate) answer: Arc<CpuPool>,
+}
+
+impl Pools {
+    pub(crate) fn new(section: &IndexerSection) -> std::io::Result<Self> {
+        let pool =
+            |name, threads, queue_max| CpuPool::named(name, threads, queue_max).map(Arc::new);
+        Ok(Self {
+            decode: pool("indexer-decode", section.decode_threads, POOL_QUEUE_MAX)?,
+            build: pool("indexer-build", section.build_threads, POOL_QUEUE_MAX)?,
+            answer: pool("indexer-answer", section.answer_threads, section.answers_max)?,
+        })
+    }
+}
+
+/// One kind's way from the queue to the catalog.
+#[derive(Debug)]
+pub(crate) struct Lane<K: Kind> {
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) section: LaneSection,
+    pub(crate) held: Arc<Held<K>>,
+    pub(crate) ready: ReadyPart,
+}
+
+impl<K: Kind> Lane<K> {
+    /// Runs the lane until `stop` and all that follows from it is done.
+    pub(crate) async fn run(
+        self,
+        indexer: &IndexerSection,
+        deps: &Deps,
+        pools: &Pools,
+        stop: CancellationToken,
+    ) -> Result<(), IndexerError> {
+        if self.topics.is_empty() {
+            self.ready.ready();
+            return Ok(());
+        }
+        let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+        let (acquired_out, acquired) = mpsc::channel(REQUESTS_MAX);
+        let (cuts, cuts_in) = mpsc::channel(CUTS_MAX);
+        let (outcomes_out, outcomes) = mpsc::channel(OUTCOMES_MAX);
+        let pauses = Backoff::new(
+            Duration::from_millis(indexer.publish_retry_ms_min),
+            Duration::from_millis(indexer.publish_retry_ms_max),
+        );
+        let group = format!("{}-{}", indexer.group, K::NAME);
+        let source = Source::new(SourceParts {
+            consumer: deps.queue.consumer(&group, &self.topics)?,
+            held: Arc::clone(&self.held),
+            clock: Arc::clone(&deps.clock),
+            decode: Arc::clone(&pools.decode),
+            letters: DeadLetters::new(deps.queue.clone())?,
+            policy: self.section.cut_policy(),
+            memory_bytes_max: self.section.memory_bytes_max,
+            grace: Duration::from_secs(indexer.recent_grace_secs),
+            pauses: pauses.clone(),
+            requests,
+            acquired,
+            cuts,
+            outcomes,
+            ready: self.ready,
+        });
+        let acquirer = Acquirer {
+            catalog: deps.catalog.clone(),
+            url: deps.url(indexer),
+            requests: requests_in,
+            outcomes: acquired_out,
+        };
+        let publisher: Publisher<K> = Publisher {
+            catalog: deps.catalog.clone(),
+            uploader: Uploader {
+                store: Arc::clone(&deps.store),
+                clock: Arc::clone(&deps.clock),
+                timeout: Duration::from_secs(indexer.upload_timeout_secs),
+                pauses: pauses.clone(),
+                kind: K::NAME,
+            },
+            clock: Arc::clone(&deps.clock),
+            build: Arc::clone(&pools.build),
+            builds_max: indexer.build_threads,
+            windows: Windows {
+                length: Duration::from_secs(self.section.window_secs),
+                windows_max: self.section.windows_max,
+            },
+            pauses,
+            cuts: cuts_in,
+            outcomes: outcomes_out,
+        };
+        // Ends only with the source, whose end of its channels it serves.
+        let acquires = async {
+            acquirer.run().await;
+            std::future::pending::<()>().await;
+        };
+        let gives_up = async {
+            stop.cancelled().await;
+            deps.clock.sleep(Duration::from_secs(indexer.drain_secs)).await;
+        };
+        tokio::select! {
+            biased;
+            Err(error) = publisher.run() => Err(error.into()),
+            () = acquires => Ok(()),
+            done = source.run(stop.clone(), deps.drain) => done,
+            () = gives_up => Err(unpublished(&self.held, indexer.drain_secs)),
+        }
+    }
+}
+
+fn unpublished<K: Kind>(held: &Held<K>, drain_secs: u64) -> IndexerError {
+    let rows = held.unpublished_rows();
+    IndexerError::Unpublished { kind: K::NAME, rows, drain_secs }
+}
+
+/// The part of an indexer that answers questions.
+pub(crate) fn recent(deps: &Deps, pools: &Pools, lanes: &Lanes) -> Recent {
+    Recent {
+        logs: Arc::clone(&lanes.logs.held),
+        samples: Arc::clone(&lanes.samples.held),
+        pool: Arc::clone(&pools.answer),
+        clock: Arc::clone(&deps.clock),
+    }
+}
+
+/// Both lanes of an indexer.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub(crate) logs: Lane<crate::kind::Logs>,
+    pub(crate) samples: Lane<crate::kind::Samples>,
+}
+
+impl Lanes {
+    pub(crate) fn new(section: &IndexerSection, deps: &Deps) -> Result<Self, IndexerError> {
+        let topics = |names: &[String]| -> Result<Vec<Topic>, IndexerError> {
+            Ok(names.iter().map(|name| Topic::new(name)).collect::<Result<_, _>>()?)
+        };
+        let waits = "partitions are not assigned yet";
+        Ok(Self {
+            logs: Lane {
+                topics: topics(&section.topics.logs)?,
+                section: section.logs.clone(),
+                held: Arc::default(),
+                ready: deps.readiness.part("indexer-logs", waits),
+            },
+            samples: Lane {
+                topics: topics(&section.topics.samples)?,
+                section: section.samples.clone(),
+                held: Arc::default(),
+                ready: deps.readiness.part("indexer-samples", waits),
+            },
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! Every metric the indexer exports, declared once.
+//!
+//! Loss would show as a difference: rows received = replayed + taken; rows taken = published
+//! + given up (read again by the next owner) + held.
+
+use runtime::telemetry::{Metric, MetricKind};
+
+pub(crate) const MESSAGES: &str = "millrace_indexer_messages_total";
+pub(crate) const MESSAGE_BYTES: &str = "millrace_indexer_message_bytes_total";
+pub(crate) const ROWS_RECEIVED: &str = "millrace_indexer_rows_received_total";
+pub(crate) const ROWS_REPLAYED: &str = "millrace_indexer_rows_replayed_total";
+pub(crate) const ROWS_TAKEN: &str = "millrace_indexer_rows_taken_total";
+pub(crate) const ROWS_PUBLISHED: &str = "millrace_indexer_rows_published_total";
+pub(crate) const ROWS_GIVEN_UP: &str = "millrace_indexer_rows_given_up_total";
+pub(crate) const RAW_BYTES_TAKEN: &str = "millrace_indexer_raw_bytes_taken_total";
+pub(crate) const RAW_BYTES_PUBLISHED: &str = "millrace_indexer_raw_bytes_published_total";
+pub(crate) const DEAD_LETTERS: &str = "millrace_indexer_dead_letters_total";
+pub(crate) const OFFSETS_LOST: &str = "millrace_indexer_offsets_lost_total";
+pub(crate) const CUTS: &str = "millrace_indexer_cuts_total";
+pub(crate) const SEGMENTS: &str = "millrace_indexer_segments_published_total";
+pub(crate) const SEGMENT_BYTES: &str = "millrace_indexer_segment_bytes_total";
+pub(crate) const BUILD_SECONDS: &str = "millrace_indexer_build_seconds";
+pub(crate) const UPLOAD_SECONDS: &str = "millrace_indexer_upload_seconds";
+pub(crate) const PUBLISH_SECONDS: &str = "millrace_indexer_publish_seconds";
+pub(crate) const PUBLISH_RETRIES: &str = "millrace_indexer_publish_retries_total";
+pub(crate) const FENCED: &str = "millrace_indexer_partitions_fenced_total";
+pub(crate) const PARTITIONS: &str = "millrace_indexer_partitions";
+pub(crate) const HELD_ROWS: &str = "millrace_indexer_held_rows";
+pub(crate) const HELD_BYTES: &str = "millrace_indexer_held_bytes";
+pub(crate) const PAUSED: &str = "millrace_indexer_paused";
+pub(crate) const PAUSES: &str = "millrace_indexer_pauses_total";
+pub(crate) const LAG: &str = "millrace_indexer_lag_messages";
+pub(crate) const UNPUBLISHED: &str = "millrace_indexer_unpublished_messages";
+pub(crate) const ANSWERS: &str = "millrace_indexer_recent_requests_total";
+pub(crate) const ANSWER_SECONDS: &str = "millrace_indexer_recent_seconds";
+
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: MetricKind::Counter, unit, help, labels }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: MetricKind::Gauge, unit, help, labels }
+}
+
+const fn seconds(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: MetricKind::Histogram, unit: "seconds", help, labels }
+}
+
+/// `logs` or `samples`.
+const KIND: &[&str] = &["kind"];
+const PARTITION: &[&str] = &["topic", "partition"];
+
+/// Names, units and meanings, for `docs/metrics.md` and the exporter.
+pub const METRICS: &[Metric] = &[
+    counter(MESSAGES, "messages", KIND, "Queue messages read, dead letters included."),
+    counter(MESSAGE_BYTES, "bytes", KIND, "Payload bytes of the queue messages read."),
+    counter(ROWS_RECEIVED, "rows", KIND, "Rows in the batches read."),
+    counter(ROWS_REPLAYED, "rows", KIND, "Rows dropped because they were taken before."),
+    counter(ROWS_TAKEN, "rows", KIND, "Rows taken in; from then on they are searchable."),
+    counter(ROWS_PUBLISHED, "rows", KIND, "Rows in published segments."),
+    counter(
+        ROWS_GIVEN_UP,
+        "rows",
+        &["kind", "reason"],
+        "Rows dropped unpublished, which the partition's next owner reads again; reason is revoked or fenced.",
+    ),
+    counter(RAW_BYTES_TAKEN, "bytes", KIND, "Raw bytes of the rows taken in."),
+    counter(RAW_BYTES_PUBLISHED, "bytes", KIND, "Raw bytes of the rows in published segments."),
+    counter(
+        DEAD_LETTERS,
+        "messages",
+        &["kind", "reason"],
+        "Messages set aside in the dead-letter topic; reason is headers, version, kind, limits, payload or panic.",
+    ),
+    counter(
+        OFFSETS_LOST,
+        "offsets",
+        KIND,
+        "Queue offsets that were gone before they were read; the log names the ranges.",
+    ),
+    counter(
+        CUTS,
+        "cuts",
+        &["kind", "reason"],
+        "Cuts of the open rows; reason is raw_bytes, memory, sources, tenants, age, window or drain.",
+    ),
+    counter(SEGMENTS, "segments", KIND, "Segments published."),
+    counter(SEGMENT_BYTES, "bytes", KIND, "Bytes of the segments published."),
+    seconds(BUILD_SECONDS, KIND, "Time to build one segment."),
+    seconds(UPLOAD_SECONDS, KIND, "Time until the store had one segment, retries included."),
+    seconds(PUBLISH_SECONDS, KIND, "Time from a cut to its commit, retries included."),
+    counter(
+        PUBLISH_RETRIES,
+        "attempts",
+        &["kind", "step"],
+        "Attempts to publish that failed and were repeated; step is acquire, upload or commit.",
+    ),
+    counter(
+        FENCED,
+        "partitions",
+        KIND,
+        "Partitions lost to another owner while they were being published.",
+    ),
+    gauge(PARTITIONS, "partitions", KIND, "Partitions owned."),
+    gauge(HELD_ROWS, "rows", KIND, "Rows held in memory, just published ones included."),
+    gauge(HELD_BYTES, "bytes", KIND, "Memory of the rows held."),
+    gauge(PAUSED, "", KIND, "1 while reading pauses because too much is held in memory."),
+    counter(PAUSES, "pauses", KIND, "Times reading paused because too much was held in memory."),
+    gauge(LAG, "messages", PARTITION, "Messages in the queue that are not read yet."),
+    gauge(UNPUBLISHED, "messages", PARTITION, "Messages read that are not published yet."),
+    counter(
+        ANSWERS,
+        "requests",
+        &["request", "outcome"],
+        "Questions about recent rows; outcome is answered, plan_again, refused, busy or failed.",
+    ),
+    seconds(ANSWER_SECONDS, &["request"], "Time to find the recent rows of one question."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_and_are_unique() {
+        let mut names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+        for metric in METRICS {
+            assert!(metric.name.starts_with("millrace_indexer_"), "{}", metric.name);
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == MetricKind::Counter, "{}", metric.name);
+        }
+    }
+}
