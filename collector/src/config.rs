@@ -11,6 +11,9 @@ use record::TenantId;
 use runtime::config::{Problem, Validate, at_least, join};
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostSection;
+use crate::push::PushSection;
+use crate::scrape::ScrapeSection;
 use crate::tail::glob::Glob;
 
 /// Largest `tail.record_bytes_max`: what a batch on the queue may hold as one line.
@@ -32,6 +35,9 @@ pub struct CollectorSection {
     pub tail: TailSection,
     pub ship: ShipSection,
     pub checkpoint: CheckpointSection,
+    pub push: PushSection,
+    pub scrape: ScrapeSection,
+    pub host: HostSection,
     /// Longest wait for acknowledgements at shutdown. What is not acknowledged by then is read
     /// again after the start. Kubernetes kills after 30 seconds by default.
     pub shutdown_grace_secs: u64,
@@ -47,6 +53,9 @@ impl Default for CollectorSection {
             tail: TailSection::default(),
             ship: ShipSection::default(),
             checkpoint: CheckpointSection::default(),
+            push: PushSection::default(),
+            scrape: ScrapeSection::default(),
+            host: HostSection::default(),
             shutdown_grace_secs: 20,
         }
     }
@@ -80,6 +89,9 @@ impl Validate for CollectorSection {
         problems.extend(self.tail.problems(&join(prefix, "tail")));
         problems.extend(self.ship.problems(&join(prefix, "ship")));
         problems.extend(self.checkpoint.problems(&join(prefix, "checkpoint")));
+        problems.extend(self.push.problems(&join(prefix, "push")));
+        problems.extend(self.scrape.problems(&join(prefix, "scrape")));
+        problems.extend(self.host.problems(&join(prefix, "host")));
         let needed = self.tail.record_bytes_max.saturating_mul(2);
         if self.ship.in_flight_bytes_max < needed {
             let message = format!(

@@ -33,6 +33,7 @@ use tracing::warn;
 
 use crate::config::ShipSection;
 use lane::{Entry, Lane};
+pub(crate) use message::{ORIGINAL_BYTES, TRUNCATED};
 
 /// Batches that wait in front of one lane. The bytes are bounded by the budget; this bounds the
 /// number of tiny ones.

@@ -123,12 +123,9 @@ impl Joiner {
         self.open[stream.index()].take().map(|open| open.finish(stream, true))
     }
 
-    /// Returns the stream whose open record has waited for its next piece since `deadline`.
-    pub fn overdue(&self, deadline: Duration) -> Option<Stream> {
-        let waits = |stream: &Stream| {
-            self.open[stream.index()].as_ref().is_some_and(|open| open.touched <= deadline)
-        };
-        Stream::ALL.into_iter().find(waits)
+    /// Whether the open record of `stream` has waited for its next piece since `deadline`.
+    pub fn is_overdue(&self, stream: Stream, deadline: Duration) -> bool {
+        self.open[stream.index()].as_ref().is_some_and(|open| open.touched <= deadline)
     }
 
     /// Returns the lowest start of an open record in the current file, which the committed
@@ -228,8 +225,9 @@ mod tests {
         let mut joiner = Joiner::new(100, &CarryBudget::new(100));
         let later = Duration::from_secs(5);
         assert!(joiner.add(piece(Stream::Stderr, b"a", false), 0, extent(3), later).is_none());
-        assert_eq!(joiner.overdue(Duration::from_secs(4)), None);
-        assert_eq!(joiner.overdue(later), Some(Stream::Stderr));
+        assert!(!joiner.is_overdue(Stream::Stderr, Duration::from_secs(4)));
+        assert!(joiner.is_overdue(Stream::Stderr, later));
+        assert!(!joiner.is_overdue(Stream::Stdout, later));
         let record = joiner.give_up(Stream::Stderr).unwrap();
         assert!(record.partial);
         assert_eq!(record.extent.end, 3);

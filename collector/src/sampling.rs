@@ -1,0 +1,108 @@
+//! The inputs of samples: this host's metrics and scraped targets.
+//!
+//! Each runs by itself and hands one batch at a time to the shipper: while the queue is away, the
+//! next reading waits, so memory does not grow and the gap in the samples is the outage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use record::{Labels, SampleBatch, TenantId};
+use runtime::clock::SharedClock;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::config::CollectorSection;
+use crate::host::{self, HostSection};
+use crate::scrape::{Target, TargetSection};
+use crate::ship::Shipper;
+use crate::telemetry;
+
+/// The `job` label of host metrics, as node_exporter's dashboards expect it.
+const HOST_JOB: &str = "node";
+
+/// The `job` label of this process's own metrics.
+const OWN_JOB: &str = "millrace";
+
+/// Where samples go.
+#[derive(Clone, Debug)]
+pub(crate) struct SampleOutput {
+    pub(crate) shipper: Shipper,
+    pub(crate) tenant: TenantId,
+}
+
+impl SampleOutput {
+    /// Hands over a batch and waits until it is durable; what cannot be stored was counted.
+    async fn send(&self, batch: SampleBatch) {
+        if batch.is_empty() {
+            return;
+        }
+        let handed = self.shipper.samples(&self.tenant, batch).await;
+        let outcome = match handed {
+            Ok(receipt) => receipt.await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            debug!(%error, "samples not stored");
+        }
+    }
+}
+
+/// Returns what is scraped: the configured targets and, when its address is known, this process.
+pub(crate) fn targets(
+    section: &CollectorSection,
+    own_metrics_url: Option<&str>,
+    clock: &SharedClock,
+) -> Vec<Target> {
+    let own = own_metrics_url.filter(|_| section.scrape.own).map(|url| TargetSection {
+        url: url.to_owned(),
+        job: OWN_JOB.to_owned(),
+        labels: section.labels.clone(),
+    });
+    let all = section.scrape.targets.iter().cloned().chain(own);
+    all.map(|target| Target::new(&target, &section.scrape, Arc::clone(clock))).collect()
+}
+
+/// Scrapes one target until stopped.
+pub(crate) async fn scrape(target: Target, output: SampleOutput, stop: CancellationToken) {
+    target.run(stop, async |batch| output.send(batch).await).await;
+}
+
+/// Reads this host's metrics until stopped.
+pub(crate) async fn read_host(
+    section: CollectorSection,
+    clock: SharedClock,
+    output: SampleOutput,
+    stop: CancellationToken,
+) {
+    if !section.host.enabled {
+        return;
+    }
+    let labels = Labels::from_pairs(&section.labels)
+        .with("cluster", &section.cluster)
+        .with("job", HOST_JOB)
+        .with("instance", &section.node_name());
+    let pause = Duration::from_secs(section.host.interval_secs);
+    loop {
+        let batch = reading(section.host.clone(), labels.clone(), clock.unix_nanos()).await;
+        counter!(telemetry::SCRAPED_SAMPLES, "job" => HOST_JOB).increment(batch.len() as u64);
+        let round = async {
+            output.send(batch).await;
+            clock.sleep(pause).await;
+        };
+        tokio::select! {
+            () = round => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Reads once, where blocking is allowed; a panic in it goes on here.
+async fn reading(section: HostSection, labels: Labels, now_ns: i64) -> SampleBatch {
+    match tokio::task::spawn_blocking(move || host::read(&section, &labels, now_ns)).await {
+        Ok(batch) => batch,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going away; so is this task.
+        Err(_) => std::future::pending().await,
+    }
+}
