@@ -107,19 +107,9 @@ impl Collector {
         let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
         let output =
             SampleOutput { shipper: self.shipper.clone(), tenant: self.section.tenant.clone() };
-        let scraping = self
-            .targets
-            .into_iter()
-            .map(|target| sampling::scrape(target, output.clone(), stop.clone()));
-        let scraping = join_all(scraping);
-        let host = sampling::read_host(
-            self.section.clone(),
-            Arc::clone(&self.clock),
-            output.clone(),
-            stop.clone(),
-        );
+        let sampling = sampling::inputs(self.targets, &self.section, &self.clock, &output, &stop);
         let inputs = async {
-            let (ended, _, ()) = futures::join!(self.tail.run(stop.clone()), scraping, host);
+            let (ended, _) = futures::join!(self.tail.run(stop.clone()), join_all(sampling));
             drain.cancel();
             ended
         };

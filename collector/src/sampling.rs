@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt};
 use metrics::counter;
 use record::{Labels, SampleBatch, TenantId};
 use runtime::clock::SharedClock;
@@ -33,7 +34,7 @@ pub(crate) struct SampleOutput {
 
 impl SampleOutput {
     /// Hands over a batch and waits until it is durable; what cannot be stored was counted.
-    async fn send(&self, batch: SampleBatch) {
+    pub(crate) async fn send(&self, batch: SampleBatch) {
         if batch.is_empty() {
             return;
         }
@@ -63,13 +64,30 @@ pub(crate) fn targets(
     all.map(|target| Target::new(&target, &section.scrape, Arc::clone(clock))).collect()
 }
 
+/// Returns what has to run for samples to come in, each until `stop`.
+pub(crate) fn inputs(
+    targets: Vec<Target>,
+    section: &CollectorSection,
+    clock: &SharedClock,
+    output: &SampleOutput,
+    stop: &CancellationToken,
+) -> Vec<BoxFuture<'static, ()>> {
+    let mut inputs: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for target in targets {
+        inputs.push(scrape(target, output.clone(), stop.clone()).boxed());
+    }
+    let (section, clock) = (section.clone(), Arc::clone(clock));
+    inputs.push(read_host(section, clock, output.clone(), stop.clone()).boxed());
+    inputs
+}
+
 /// Scrapes one target until stopped.
-pub(crate) async fn scrape(target: Target, output: SampleOutput, stop: CancellationToken) {
-    target.run(stop, async |batch| output.send(batch).await).await;
+async fn scrape(target: Target, output: SampleOutput, stop: CancellationToken) {
+    target.run(stop, &output).await;
 }
 
 /// Reads this host's metrics until stopped.
-pub(crate) async fn read_host(
+async fn read_host(
     section: CollectorSection,
     clock: SharedClock,
     output: SampleOutput,

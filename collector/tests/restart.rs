@@ -104,7 +104,7 @@ async fn c_1106_kill_9_at_any_moment_under_rotation_and_queue_faults() {
     let running = rig.start().await;
     rig.expect("pod", "web", &written[0]).await;
     rig.expect("pod", "db", &written[1]).await;
-    rig.expect("service_name", "app", &written[2]).await;
+    rig.expect("job", "files", &written[2]).await;
     running.stop().await;
 }
 

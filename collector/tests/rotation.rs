@@ -76,7 +76,7 @@ async fn c_106_rotated_siblings_found_at_start_are_read_first() {
     fs::write(base.join("app.log"), "c\n").unwrap();
     let running = rig.start().await;
     rig.expect("pod", "web", &written).await;
-    rig.expect("service_name", "app", &["a", "b", "c"].map(str::to_owned)).await;
+    rig.expect("job", "files", &["a", "b", "c"].map(str::to_owned)).await;
     running.stop().await;
 }
 

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::exposition::{self, Exposition};
 use super::{STALE, ScrapeSection, TargetSection};
+use crate::sampling::SampleOutput;
 use crate::telemetry;
 
 /// What Prometheus sends, so that targets choose the text format.
@@ -56,15 +57,15 @@ impl Target {
         }
     }
 
-    /// Scrapes until stopped; `send` gets each batch. At the end every series is marked stale.
-    pub async fn run(mut self, stop: CancellationToken, send: impl AsyncFn(SampleBatch)) {
+    /// Scrapes until stopped; `output` gets each batch. At the end every series is marked stale.
+    pub(crate) async fn run(mut self, stop: CancellationToken, output: &SampleOutput) {
         loop {
             let started = self.clock.elapsed();
             let batch = tokio::select! {
                 batch = self.scrape() => batch,
                 () = stop.cancelled() => break,
             };
-            send(batch).await;
+            output.send(batch).await;
             let rest = self.interval.saturating_sub(self.clock.elapsed().saturating_sub(started));
             tokio::select! {
                 () = self.clock.sleep(rest) => {}
@@ -72,7 +73,7 @@ impl Target {
             }
         }
         let now = self.now();
-        send(self.batch(&Exposition::default(), now, None).finish()).await;
+        output.send(self.batch(&Exposition::default(), now, None).finish()).await;
     }
 
     async fn scrape(&mut self) -> SampleBatch {

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use collector::config::{CheckpointSection, HostSection, ShipSection, TailSection};
+use collector::config::{CheckpointSection, ShipSection, TailSection};
+use collector::host::HostSection;
 use collector::{Collector, CollectorSection, Dependencies};
 use queue::{MemoryQueue, MemorySection, Partition, Topic, TopicPartition};
 use record::{Labels, Limits, LogBatch, SourceId};
-use runtime::clock::{Clock, SharedClock, SystemClock};
+use runtime::clock::{SharedClock, SystemClock};
 use runtime::shutdown::{Shutdown, Tasks};
 use tokio_util::sync::CancellationToken;
 
