@@ -65,11 +65,8 @@ async fn c_208_what_fits_no_grammar_is_kept_raw() {
     let raw: Vec<_> = rows.iter().filter(|row| row.labels.get("stream").is_none()).collect();
     let found: Vec<_> =
         raw.iter().map(|row| (row.line.as_str(), row.attributes["parse_error"].as_str())).collect();
-    let expected = [
-        ("not a container line, level=error", "cri"),
-        ("{\"json\":1}", "json"),
-        ("", "cri"),
-    ];
+    let expected =
+        [("not a container line, level=error", "cri"), ("{\"json\":1}", "json"), ("", "cri")];
     assert_eq!(found, expected);
     assert_eq!(raw[0].attributes["detected_level"], "error");
     assert_eq!(raw[0].labels.get("pod"), Some("web"));

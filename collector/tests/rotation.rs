@@ -173,7 +173,9 @@ async fn c_103_a_link_is_followed_and_its_new_target_is_a_rotation() {
     let (old, new) = (docker.join("old-json.log"), docker.join("new-json.log"));
     let mut file = OpenOptions::new().create(true).append(true).open(&old).unwrap();
     let json = |text: &str| {
-        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-01T00:00:00.1Z\"}}\n")
+        format!(
+            "{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-01T00:00:00.1Z\"}}\n"
+        )
     };
     let folder = rig.base().join("pods/shop_web_0a-1b/app");
     fs::create_dir_all(&folder).unwrap();

@@ -17,7 +17,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use record::LogBatch;
 use runtime::clock::SharedClock;
 
 use super::checkpoint::{Entry, Loaded};
@@ -323,12 +322,5 @@ impl Tailer {
             }
         }
         self.buffer = buffer;
-    }
-}
-
-/// Rows of a batch, for tests that look at what would be sent.
-impl Batch {
-    pub fn rows(&self) -> &LogBatch {
-        &self.rows
     }
 }

@@ -1,6 +1,6 @@
 //! A collector on a temporary folder with a queue in memory, and writers that log as kubelet and
 //! logrotate do.
-#![allow(dead_code, reason = "every test file uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of it")]
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::collections::HashMap;
@@ -110,7 +110,8 @@ impl Rig {
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for partition in 0..PARTITIONS {
-            let at = TopicPartition::new(&Topic::logs(), Partition(i32::try_from(partition).unwrap()));
+            let at =
+                TopicPartition::new(&Topic::logs(), Partition(i32::try_from(partition).unwrap()));
             let mut highest: HashMap<SourceId, u64> = HashMap::new();
             for (_, message) in self.queue.messages(&at) {
                 let batch = LogBatch::decode(&message.payload, &Limits::default()).unwrap();
@@ -177,7 +178,8 @@ impl Rig {
         let path = path.to_str().unwrap().to_owned();
         let committed = || {
             let checkpoint = self.checkpoint();
-            let mut entries = checkpoint.lines().filter(|line| line.contains(&format!("\"path\":\"{path}\"")));
+            let mut entries =
+                checkpoint.lines().filter(|line| line.contains(&format!("\"path\":\"{path}\"")));
             entries.any(|line| line.contains(&format!("\"offset\":{size},")))
         };
         self.wait_until("checkpoint", committed).await;
