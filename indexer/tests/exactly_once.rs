@@ -212,7 +212,7 @@ impl Streams {
             let offset = self.sent[usize::from(stream)].len() as u64 * 7 + 3;
             let source = (!pushed).then_some((stream, offset));
             // Times repeat, and go back now and then.
-            let time = (self.lines as i64 / 3) - i64::from(self.lines % 11 == 0) * 3;
+            let time = (self.lines as i64 / 3) - i64::from(self.lines.is_multiple_of(11)) * 3;
             let row = row(stream, time, &format!("line {}", self.lines), source);
             if !pushed {
                 self.sent[usize::from(stream)].push(row.clone());

@@ -82,7 +82,7 @@ async fn rows_are_found_once_in_every_stage_and_by_old_plans_within_the_grace() 
     })
     .await;
     let next = row(0, 2, "second", Some((1, 9)));
-    rig.send(&logs(0), message(&[next.clone()])).await;
+    rig.send(&logs(0), message(std::slice::from_ref(&next))).await;
     sent.push(next);
     until_found(&rig, &running, 6).await;
     assert!(rig.state().await.segments.is_empty());

@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use indexer::IndexerError;
+use indexer::{Drain, IndexerError};
+use queue::Topic;
 use segment::store::faulty::{Fault, Operation};
 use support::{Rig, assert_all_published, logs, message, row};
 
@@ -75,4 +76,31 @@ async fn a_stop_that_cannot_publish_says_how_much_is_left_and_loses_nothing() {
     };
     tokio::select! { ended = again => ended.unwrap(), () = ticking => unreachable!() };
     assert_all_published(&rig).await;
+}
+
+/// An acquisition under way holds up the commits of its process, so it must go on while a stopping
+/// source waits for its last publish. It once did not, and the two waited for each other.
+#[tokio::test]
+async fn a_stop_during_an_acquisition_still_publishes() {
+    let mut rig = Rig::new(1);
+    rig.drain = Drain::Held;
+    rig.section.logs.cut_raw_bytes_max = 1 << 20;
+    let running = rig.start("a").await;
+    rig.send(&logs(0), message(&[row(0, 1, "one", None)])).await;
+    support::until("taken", async || {
+        let (rows, _) = running.recent(&*rig.state().await).await.ok()?;
+        (rows.len() == 1).then_some(())
+    })
+    .await;
+
+    let commits = rig.faults.requests(Operation::Put, "commits/");
+    rig.faults.once(Operation::Put, "commits/", Fault::Delay(Duration::from_millis(200)));
+    rig.memory.ensure_topic(&Topic::logs(), 2);
+    support::until("a second partition being acquired", async || {
+        (commits < rig.faults.requests(Operation::Put, "commits/")).then_some(())
+    })
+    .await;
+    running.stop().await.unwrap();
+    let state = rig.state().await;
+    assert_eq!(state.partition(Topic::LOGS, 0).unwrap().published, 1);
 }
