@@ -51,7 +51,7 @@ impl Stage {
         let client = runtime::http::Client::default();
         poll(async || {
             let text = client.get(&url).await?.text();
-            let name = "millrace_collector_records_acknowledged_total";
+            let name = "millrace_collector_acknowledged_records_total{topic=\"millrace.logs\"}";
             let of_name = text.lines().filter(|l| l.starts_with(name));
             let acknowledged: f64 =
                 of_name.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum();

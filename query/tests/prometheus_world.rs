@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
-#[allow(dead_code, reason = "shared with the tests of the other API")]
 mod world;
 
 use query::QuerySection;

@@ -17,10 +17,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("indexer", &["queue", "record", "runtime", "segment"]),
     ("query", &["record", "runtime", "segment"]),
     ("bench", &["collector", "indexer", "query", "queue", "record", "runtime", "segment"]),
-    (
-        "millrace",
-        &["collector", "indexer", "query", "queue", "record", "runtime", "segment"],
-    ),
+    ("millrace", &["collector", "indexer", "query", "queue", "record", "runtime", "segment"]),
 ];
 
 /// Who alone may depend on a crate from outside.

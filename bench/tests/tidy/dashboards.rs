@@ -85,10 +85,12 @@ fn every_metric_of_a_dashboard_is_exported_with_its_labels() {
         if kind != "prometheus" {
             continue;
         }
-        let mut labels = BTreeSet::new();
+        let mut labels: BTreeSet<&str> = BTreeSet::new();
         for found in name.find_iter(&expression) {
             let known = exported.get(found.as_str());
-            labels.extend(known.unwrap_or_else(|| panic!("{place}: {} is not exported", found.as_str())));
+            labels.extend(
+                known.unwrap_or_else(|| panic!("{place}: {} is not exported", found.as_str())),
+            );
             seen += 1;
         }
         for found in grouping.captures_iter(&expression) {
@@ -118,6 +120,7 @@ fn every_label_of_a_log_query_exists() {
 
 #[test]
 fn dashboards_use_the_provisioned_data_sources() {
+    let uid = Regex::new(r#""uid": "(millrace-(?:logs|metrics))""#).unwrap();
     let folder = repository().join("dashboards/provisioning/datasources/millrace.yaml");
     let provisioned = fs::read_to_string(folder).unwrap();
     for entry in fs::read_dir(repository().join("dashboards")).unwrap() {
@@ -126,7 +129,7 @@ fn dashboards_use_the_provisioned_data_sources() {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
-        for found in Regex::new(r#""uid": "(millrace-(?:logs|metrics))""#).unwrap().captures_iter(&text) {
+        for found in uid.captures_iter(&text) {
             assert!(provisioned.contains(&format!("uid: {}", &found[1])), "{}", path.display());
         }
     }

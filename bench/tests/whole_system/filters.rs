@@ -55,8 +55,14 @@ async fn check(cluster: &Cluster, writer: &Writer, rng: &mut Rng, layout: &str) 
 
         let query = format!(r#"{{namespace=~".+", pod=~".+"}} {}"#, filter.logql);
         let ask = RangeQuery { query: &query, start_ns, end_ns, limit: LIMIT, forward };
-        let mut got: Vec<Entry> =
-            cluster.loki().query_range(&ask).await.unwrap().into_iter().flat_map(|(_, e)| e).collect();
+        let mut got: Vec<Entry> = cluster
+            .loki()
+            .query_range(&ask)
+            .await
+            .unwrap()
+            .into_iter()
+            .flat_map(|(_, e)| e)
+            .collect();
         got.sort();
         expected.sort();
         // Lines of different pods may share a time at the edge of the limit: compare times there.

@@ -4,6 +4,7 @@
 //! Built by the root package, whose binary it starts.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+#![allow(clippy::print_stdout, reason = "a failure is repeated by the printed seed")]
 
 mod cluster;
 mod writer;

@@ -32,7 +32,14 @@ impl Writer {
             pods.push(log.unwrap());
         }
         let next_line = vec![0; pods.len()];
-        Self { corpus, pods, next_line, rng, written: Written { streams: BTreeMap::new() }, start_ns }
+        Self {
+            corpus,
+            pods,
+            next_line,
+            rng,
+            written: Written { streams: BTreeMap::new() },
+            start_ns,
+        }
     }
 
     /// Writes `lines` more lines over all pods, three in four to stdout.

@@ -60,7 +60,7 @@ pub(super) fn read(proc: &Path, section: &HostSection, reading: &mut Reading) ->
 
 fn push(root: &Path, mount: &str, read_only: bool, labels: &[(&str, &str)], reading: &mut Reading) {
     // A mount that went away or is not ours to see says nothing; the others do.
-    let Ok(stat) = rustix::fs::statvfs(&root.join(mount.trim_start_matches('/'))) else { return };
+    let Ok(stat) = rustix::fs::statvfs(root.join(mount.trim_start_matches('/'))) else { return };
     let bytes = |blocks: u64| blocks as f64 * stat.f_frsize as f64;
     let gauges = [
         ("node_filesystem_size_bytes", "Size in bytes.", bytes(stat.f_blocks)),

@@ -169,11 +169,10 @@ async fn after_the_drain_inputs_are_told_that_the_collector_stops() {
     let mut rig = rig(ShipSection::default(), MemorySection::default());
     let shipper = rig.shipper.clone();
     let app = app_in(0);
-    let receipt = rig
-        .run(async {
-            shipper.logs(&TenantId::default(), batch(&app, &numbered(0..1))).await.unwrap()
-        })
-        .await;
+    let tenant = TenantId::default();
+    let first = batch(&app, &numbered(0..1));
+    let accepted = rig.run(async { Ok::<_, ShipError>((shipper.logs(&tenant, first).await?,)) });
+    let (receipt,) = accepted.await.unwrap();
     assert_eq!(receipt.await, Ok(()));
     let late = shipper.logs(&TenantId::default(), batch(&app, &numbered(1..2))).await;
     assert_eq!(late.map(|_| ()), Err(ShipError::Closed));

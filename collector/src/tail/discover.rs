@@ -208,7 +208,9 @@ impl Roots {
 
     /// Groups the files of one folder into logs.
     fn group(&self, folder: &Path, names: &[String], found: &mut Found) {
-        let mut logs: BTreeMap<&str, (Option<Origin>, bool, Vec<(&str, &str)>)> = BTreeMap::new();
+        /// Where a log comes from, whether its live file is there, suffix and name of the others.
+        type Log<'a> = (Option<Origin>, bool, Vec<(&'a str, &'a str)>);
+        let mut logs: BTreeMap<&str, Log<'_>> = BTreeMap::new();
         let origin_of = |name: &str| self.origin(&folder.join(name));
         for name in names {
             if let Some(origin) = origin_of(name) {

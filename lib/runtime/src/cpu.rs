@@ -55,7 +55,7 @@ impl CpuPool {
     /// # Errors
     /// When a thread cannot be started.
     pub fn named(name: &'static str, threads: usize, queue_max: usize) -> std::io::Result<Self> {
-        // The channel itself has no bound: `waiting` bounds what is put into it.
+        #[allow(clippy::disallowed_methods, reason = "`waiting` bounds what is put into it")]
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..threads.max(1) {

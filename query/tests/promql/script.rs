@@ -5,6 +5,7 @@ use query::promql::number;
 use crate::series::{self, Line};
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a test script has few steps")]
 pub enum Step {
     Clear,
     Load { step_ms: i64, series: Vec<Line> },
