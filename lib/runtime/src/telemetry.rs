@@ -18,7 +18,6 @@ mod logging;
 mod reactor;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -260,9 +259,10 @@ fn render_process(text: &mut String) {
             continue;
         };
         let kind = metric.kind.as_str();
-        // Writing to a String cannot fail.
-        let _: Result<(), std::fmt::Error> =
-            write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n\n", metric.help);
+        text.push_str(&format!(
+            "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n\n",
+            metric.help
+        ));
     }
 }
 
