@@ -35,7 +35,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug)]
 pub struct CpuPool {
     name: &'static str,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     queue_max: usize,
     clock: Arc<SystemClock>,
@@ -55,8 +55,8 @@ impl CpuPool {
     /// # Errors
     /// When a thread cannot be started.
     pub fn named(name: &'static str, threads: usize, queue_max: usize) -> std::io::Result<Self> {
-        #[allow(clippy::disallowed_methods, reason = "`waiting` bounds what is put into it")]
-        let (jobs, queue) = mpsc::channel::<Job>();
+        // `waiting` turns callers away before the channel is full, so sending never blocks.
+        let (jobs, queue) = mpsc::sync_channel::<Job>(queue_max.saturating_add(threads.max(1)));
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..threads.max(1) {
             let queue = Arc::clone(&queue);

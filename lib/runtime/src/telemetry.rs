@@ -259,8 +259,10 @@ fn render_process(text: &mut String) {
             continue;
         };
         let kind = metric.kind.as_str();
-        let help = metric.help;
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n"));
+        text.push_str(&format!(
+            "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n\n",
+            metric.help
+        ));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the HTTP layer promises to those who ask and those who answer.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+#![allow(clippy::disallowed_methods, reason = "a test joins each task itself")]
 
 use std::sync::Arc;
 use std::time::Duration;

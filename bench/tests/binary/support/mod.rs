@@ -1,19 +1,22 @@
 //! Starting the real binary and talking to it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
-#![allow(clippy::disallowed_methods, reason = "a test waits for a real process in real time")]
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use runtime::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 /// Longest wait for something that should take moments; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Lines kept of one process's output; a test prints far less, and a full pipe only makes it wait.
+const LINES_MAX: usize = 100_000;
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,13 +47,13 @@ pub fn eventually<T: std::fmt::Debug>(
     ask: impl Fn() -> T,
     wanted: impl Fn(&T) -> bool,
 ) -> T {
-    let started = Instant::now();
+    let clock = SystemClock::new();
     loop {
         let answer = ask();
         if wanted(&answer) {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}: last answer was {answer:?}");
+        assert!(clock.elapsed() < PATIENCE, "{what}: last answer was {answer:?}");
         thread::sleep(PAUSE);
     }
 }
@@ -191,12 +194,12 @@ impl Server {
 
     /// Waits for the end and returns how it ended and what it logged.
     pub fn wait(mut self) -> (ExitStatus, Vec<String>) {
-        let started = Instant::now();
+        let clock = SystemClock::new();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return (status, self.log.iter().collect());
             }
-            if PATIENCE < started.elapsed() {
+            if PATIENCE < clock.elapsed() {
                 drop(self.child.kill());
                 panic!("still running: {:#?}", self.log.iter().collect::<Vec<_>>());
             }
@@ -253,7 +256,7 @@ impl Drop for Follower {
 }
 
 fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(LINES_MAX);
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
