@@ -13,7 +13,7 @@ use crate::writer::Writer;
 /// Lines a test writes; the variable makes a trial run short.
 pub(crate) fn lines_from_environment() -> usize {
     let given = std::env::var("MILLRACE_TEST_LINES").ok();
-    given.map_or(1_000_000, |text| text.parse().expect("MILLRACE_TEST_LINES is a number"))
+    given.map_or(100_000, |text| text.parse().expect("MILLRACE_TEST_LINES is a number"))
 }
 
 /// Many small segments, so that cutting and publishing happen all the time.

@@ -2,7 +2,7 @@
 //!
 //! The whole language is parsed, also what `exec` cannot carry out yet, so that an unsupported
 //! stage is refused by its name instead of as a syntax error. Always holds: a tree that comes out
-//! of [`parse`] is valid by the rules that need no data (a selector that selects something,
+//! of [`parse()`] is valid by the rules that need no data (a selector that selects something,
 //! parameters where they belong), and printing it gives text that parses to the same tree.
 //! Bounds: text under 128 KiB, nesting and operator counts that keep every
 //! recursion over a tree shallow.
