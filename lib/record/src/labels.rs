@@ -1,6 +1,8 @@
 //! A label set: the identity of a stream or a series.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
@@ -11,8 +13,15 @@ use xxhash_rust::xxh3::Xxh3;
 ///
 /// An absent label and an empty one mean the same in Loki and Prometheus, so empty ones are
 /// dropped on the way in. The text form is `{a="b", c="d"}`; the JSON form an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Arc<[(Box<str>, Box<str>)]>);
+///
+/// Its hash is computed once: every row of a batch looks its stream up.
+#[derive(Clone)]
+pub struct Labels {
+    hash: u64,
+    pairs: Arc<[Pair]>,
+}
+
+type Pair = (Box<str>, Box<str>);
 
 /// Why text is not a label set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,40 +52,44 @@ impl Labels {
         owned.dedup_by(|later, first| later.0 == first.0);
         owned.retain(|(_, value)| !value.is_empty());
         owned.reverse();
-        Self(owned.into())
+        Self::sorted(owned.into())
     }
 
-    /// The value of `name`, or `None` where the label is absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(n, _)| n.as_ref().cmp(name)).ok()?;
-        Some(&self.0[at].1)
-    }
-
-    /// Name and value pairs in order of names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
-    }
-
-    /// Number of labels.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no label.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// A hash that never changes between versions: it chooses the partition.
-    pub fn hash64(&self) -> u64 {
+    fn sorted(pairs: Arc<[Pair]>) -> Self {
         let mut hasher = Xxh3::new();
-        for (name, value) in self.iter() {
+        for (name, value) in pairs.iter() {
             hasher.update(name.as_bytes());
             hasher.update(&[0xff]);
             hasher.update(value.as_bytes());
             hasher.update(&[0xff]);
         }
-        hasher.digest()
+        Self { hash: hasher.digest(), pairs }
+    }
+
+    /// The value of `name`, or `None` where the label is absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let at = self.pairs.binary_search_by(|(n, _)| n.as_ref().cmp(name)).ok()?;
+        Some(&self.pairs[at].1)
+    }
+
+    /// Name and value pairs in order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
+    }
+
+    /// Number of labels.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there is no label.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// A hash that never changes between versions: it chooses the partition.
+    pub fn hash64(&self) -> u64 {
+        self.hash
     }
 
     /// This set with `name` set to `value` (removed where `value` is empty).
@@ -86,7 +99,7 @@ impl Labels {
 
     /// This set without `name`.
     pub fn without(&self, name: &str) -> Self {
-        Self(self.0.iter().filter(|(n, _)| n.as_ref() != name).cloned().collect())
+        Self::sorted(self.pairs.iter().filter(|(n, _)| n.as_ref() != name).cloned().collect())
     }
 
     /// The canonical JSON object, names in order.
@@ -108,6 +121,45 @@ impl Labels {
     /// When the text does not have that form; the error says where.
     pub fn parse(text: &str) -> Result<Self, LabelsError> {
         LabelText { text, at: 0 }.label_set()
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::sorted(Arc::default())
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && (Arc::ptr_eq(&self.pairs, &other.pairs) || self.pairs == other.pairs)
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.pairs.cmp(&other.pairs)
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Labels").field(&self.pairs).finish()
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
-    MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
-    TimestampNanosecondArray, UInt32Array, UInt64Array,
+    MapArray, RecordBatch, StringArray, StringBuilder, StructArray, TimestampNanosecondArray,
+    UInt32Array, UInt64Array,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit, UInt32Type};
 
@@ -34,9 +35,43 @@ const OFFSET: usize = 5;
 #[derive(Clone, Debug)]
 pub struct LogBatch {
     rows: RecordBatch,
+    columns: Columns,
     stream_index: Arc<[u32]>,
     streams: Arc<[Labels]>,
     sources: Arc<[SourceId]>,
+}
+
+/// The columns under their types, so that no row looks for them again. Handles, no copies.
+#[derive(Clone, Debug)]
+struct Columns {
+    times: TimestampNanosecondArray,
+    lines: StringArray,
+    /// Where each row's attributes start, and where the last one's end.
+    attribute_offsets: OffsetBuffer<i32>,
+    attribute_names: StringArray,
+    attribute_values: StringArray,
+    sources: UInt32Array,
+    source_offsets: UInt64Array,
+}
+
+impl Columns {
+    /// The columns of rows whose types are those of [`SCHEMA`].
+    fn of(rows: &RecordBatch) -> Self {
+        let text = |array: &ArrayRef| -> StringArray {
+            array.as_any().downcast_ref().cloned().expect("the schema says these are strings")
+        };
+        let map: &MapArray = column(rows, ATTRIBUTES);
+        let sources: &DictionaryArray<UInt32Type> = column(rows, SOURCE);
+        Self {
+            times: column::<TimestampNanosecondArray>(rows, TIME).clone(),
+            lines: column::<StringArray>(rows, LINE).clone(),
+            attribute_offsets: map.offsets().clone(),
+            attribute_names: text(map.keys()),
+            attribute_values: text(map.values()),
+            sources: sources.keys().clone(),
+            source_offsets: column::<UInt64Array>(rows, OFFSET).clone(),
+        }
+    }
 }
 
 fn entry_fields() -> Fields {
@@ -46,15 +81,17 @@ fn entry_fields() -> Fields {
     ])
 }
 
+static ENTRY_FIELD: LazyLock<Arc<Field>> =
+    LazyLock::new(|| Arc::new(Field::new("attribute", DataType::Struct(entry_fields()), false)));
+
 static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
     let dictionary = |values| DataType::Dictionary(Box::new(DataType::UInt32), Box::new(values));
     let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-    let entries = Field::new("attribute", DataType::Struct(entry_fields()), false);
     Arc::new(Schema::new(vec![
         Field::new("time", time, false),
         Field::new("stream", dictionary(DataType::Utf8), false),
         Field::new("line", DataType::Utf8, false),
-        Field::new("attributes", DataType::Map(Arc::new(entries), false), false),
+        Field::new("attributes", DataType::Map(Arc::clone(&ENTRY_FIELD), false), false),
         Field::new("source", dictionary(DataType::FixedSizeBinary(16)), true),
         Field::new("source_offset", DataType::UInt64, false),
     ]))
@@ -83,7 +120,7 @@ impl LogBatch {
 
     /// Time of each row, ns since the Unix epoch.
     pub fn times(&self) -> &[i64] {
-        column::<TimestampNanosecondArray>(&self.rows, TIME).values()
+        self.columns.times.values()
     }
 
     /// Which of [`LogBatch::streams`] each row belongs to.
@@ -98,30 +135,28 @@ impl LogBatch {
 
     /// The line of row `row`, without its newline.
     pub fn line(&self, row: usize) -> &str {
-        column::<StringArray>(&self.rows, LINE).value(row)
+        self.columns.lines.value(row)
     }
 
     /// The attributes of row `row`.
     pub fn attributes(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
-        let map: &MapArray = column(&self.rows, ATTRIBUTES);
-        let names: &StringArray = map.keys().as_any().downcast_ref().expect("checked by decode");
-        let values: &StringArray = map.values().as_any().downcast_ref().expect("checked by decode");
-        let offsets = map.value_offsets();
-        let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-        (start..end).map(move |i| (names.value(i), values.value(i)))
+        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &self.columns;
+        let (start, end) = (attribute_offsets[row] as usize, attribute_offsets[row + 1] as usize);
+        (start..end).map(move |i| (attribute_names.value(i), attribute_values.value(i)))
     }
 
     /// The source of row `row` and the offset just after it, or `None` for a pushed row.
     pub fn source(&self, row: usize) -> Option<(SourceId, u64)> {
-        let sources: &DictionaryArray<UInt32Type> = column(&self.rows, SOURCE);
-        let index = sources.key(row)?;
-        let offset = column::<UInt64Array>(&self.rows, OFFSET).value(row);
-        Some((self.sources[index], offset))
+        let Columns { sources, source_offsets, .. } = &self.columns;
+        if sources.is_null(row) {
+            return None;
+        }
+        Some((self.sources[sources.value(row) as usize], source_offsets.value(row)))
     }
 
     /// Bytes of all lines, without newlines: what users call the raw size.
     pub fn raw_bytes(&self) -> u64 {
-        let lines: &StringArray = column(&self.rows, LINE);
+        let lines = &self.columns.lines;
         let offsets = lines.value_offsets();
         (offsets[lines.len()] - offsets[0]).unsigned_abs().into()
     }
@@ -136,6 +171,7 @@ impl LogBatch {
             .expect("lengths are equal");
         let index = self.stream_index.iter().zip(mask).filter(|(_, keep)| **keep);
         Self {
+            columns: Columns::of(&kept),
             rows: kept,
             stream_index: index.map(|(stream, _)| *stream).collect(),
             streams: Arc::clone(&self.streams),
@@ -188,19 +224,21 @@ impl LogBatch {
                 return Err(shape(&format!("column {at} has nulls")));
             }
         }
-        Ok(Self { rows, stream_index: stream_index.into(), streams: streams.into(), sources })
+        let columns = Columns::of(&rows);
+        let (stream_index, streams) = (stream_index.into(), streams.into());
+        Ok(Self { rows, columns, stream_index, streams, sources })
     }
 
     fn check_limits(&self, limits: &Limits) -> Result<(), BatchError> {
-        let lines: &StringArray = column(&self.rows, LINE);
-        let longest = lines.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        let longest =
+            self.columns.lines.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let longest = usize::try_from(longest).unwrap_or(0);
         BatchError::check("line_bytes_max", longest, limits.line_bytes_max)?;
-        let map: &MapArray = column(&self.rows, ATTRIBUTES);
-        if map.keys().null_count() != 0 || map.values().null_count() != 0 {
+        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &self.columns;
+        if attribute_names.null_count() != 0 || attribute_values.null_count() != 0 {
             return Err(shape("an attribute is null"));
         }
-        let widest = map.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        let widest = attribute_offsets.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let widest = usize::try_from(widest).unwrap_or(0);
         BatchError::check("attributes_max", widest, limits.attributes_max)?;
         for row in 0..self.len() {
@@ -216,14 +254,17 @@ impl LogBatch {
 }
 
 /// Collects rows into a [`LogBatch`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LogBatchBuilder {
     times: Vec<i64>,
     stream_index: Vec<u32>,
     streams: Vec<Labels>,
     stream_ids: HashMap<Labels, u32>,
     lines: StringBuilder,
-    attributes: MapBuilder<StringBuilder, StringBuilder>,
+    attribute_names: StringBuilder,
+    attribute_values: StringBuilder,
+    /// Attributes of each row.
+    attribute_counts: Vec<usize>,
     source_index: Vec<Option<u32>>,
     sources: Vec<SourceId>,
     source_ids: HashMap<SourceId, u32>,
@@ -233,31 +274,6 @@ pub struct LogBatchBuilder {
 
 /// What a row costs beside its line and attributes: the fixed-width columns.
 const ROW_BYTES: usize = 8 + 4 + 4 + 4 + 4 + 8;
-
-impl Default for LogBatchBuilder {
-    fn default() -> Self {
-        let names = MapFieldNames {
-            entry: "attribute".to_owned(),
-            key: "name".to_owned(),
-            value: "value".to_owned(),
-        };
-        let attributes = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
-            .with_values_field(Field::new("value", DataType::Utf8, false));
-        Self {
-            times: Vec::new(),
-            stream_index: Vec::new(),
-            streams: Vec::new(),
-            stream_ids: HashMap::new(),
-            lines: StringBuilder::new(),
-            attributes,
-            source_index: Vec::new(),
-            sources: Vec::new(),
-            source_ids: HashMap::new(),
-            offsets: Vec::new(),
-            bytes: 0,
-        }
-    }
-}
 
 impl LogBatchBuilder {
     /// An empty builder.
@@ -280,11 +296,11 @@ impl LogBatchBuilder {
         self.lines.append_value(line);
         self.bytes += ROW_BYTES + line.len();
         for (name, value) in attributes {
-            self.attributes.keys().append_value(name);
-            self.attributes.values().append_value(value);
+            self.attribute_names.append_value(name);
+            self.attribute_values.append_value(value);
             self.bytes += name.as_ref().len() + value.as_ref().len() + 8;
         }
-        self.attributes.append(true).expect("as many names as values were appended");
+        self.attribute_counts.push(attributes.len());
         let source_index = source.map(|(id, _)| self.source_id(id));
         self.source_index.push(source_index);
         self.offsets.push(source.map_or(0, |(_, offset)| offset));
@@ -317,17 +333,27 @@ impl LogBatchBuilder {
             .expect("source indexes are in range");
         let streams = label_column(done.stream_index.clone(), &done.streams)
             .expect("stream indexes are in range");
+        let entries: [ArrayRef; 2] =
+            [Arc::new(done.attribute_names.finish()), Arc::new(done.attribute_values.finish())];
+        let attributes = MapArray::new(
+            Arc::clone(&ENTRY_FIELD),
+            OffsetBuffer::from_lengths(done.attribute_counts),
+            StructArray::new(entry_fields(), entries.into(), None),
+            None,
+            false,
+        );
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampNanosecondArray::from(done.times).with_timezone("UTC")),
             streams,
             Arc::new(done.lines.finish()),
-            Arc::new(done.attributes.finish()),
+            Arc::new(attributes),
             Arc::new(sources),
             Arc::new(UInt64Array::from(done.offsets)),
         ];
         let rows = RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
             .expect("the columns are those of the schema");
         LogBatch {
+            columns: Columns::of(&rows),
             rows,
             stream_index: done.stream_index.into(),
             streams: done.streams.into(),
@@ -336,6 +362,12 @@ impl LogBatchBuilder {
     }
 
     fn stream_id(&mut self, stream: &Labels) -> u32 {
+        // Neighbours often share a stream.
+        if let Some(last) = self.stream_index.last()
+            && self.streams[*last as usize] == *stream
+        {
+            return *last;
+        }
         if let Some(id) = self.stream_ids.get(stream) {
             return *id;
         }
@@ -347,6 +379,11 @@ impl LogBatchBuilder {
     }
 
     fn source_id(&mut self, source: SourceId) -> u32 {
+        if let Some(Some(last)) = self.source_index.last()
+            && self.sources[*last as usize] == source
+        {
+            return *last;
+        }
         *self.source_ids.entry(source).or_insert_with(|| {
             self.sources.push(source);
             u32::try_from(self.sources.len() - 1).expect("a batch holds far fewer sources")
