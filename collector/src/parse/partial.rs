@@ -5,8 +5,8 @@
 //! the cap keeps its head and counts the rest. The state moves from a rotated file to its
 //! successor, so a rotation between two pieces does not split the record (C-206).
 //!
-//! On a crash the state is lost and nothing else: the position of a file never passes the start
-//! of an open record ([`Joiner::floor`]), so its pieces are read again.
+//! On a crash the state is lost and nothing else: the position of a stream in a file never passes
+//! the start of its open record ([`Joiner::floor`]), so its pieces are read again.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -128,31 +128,33 @@ impl Joiner {
         self.open[stream.index()].as_ref().is_some_and(|open| open.touched <= deadline)
     }
 
-    /// Returns the lowest start of an open record in the current file, which the committed
+    /// Returns the start of the open record of `stream` in the current file, which the committed
     /// position must not pass.
-    pub fn floor(&self) -> Option<u64> {
-        self.open.iter().flatten().map(|open| open.extent.start).min()
+    pub fn floor(&self, stream: Stream) -> Option<u64> {
+        self.open[stream.index()].as_ref().map(|open| open.extent.start)
     }
 
     pub fn is_empty(&self) -> bool {
         self.open.iter().all(Option::is_none)
     }
 
-    /// Moves to the successor of the file `from`, which is read from `position` on.
+    /// Takes over the open records of `before`, which were begun in the file `from`. This file
+    /// is read from its beginning, so they may go on there.
     ///
-    /// Calls `held` with each open record's stream and its start in `from`: that file's position
-    /// must stay there until the record is acknowledged.
-    pub fn hand_over(
+    /// Calls `held` with each one's stream and its start in `from`: that file's position must
+    /// stay there until the record is acknowledged.
+    pub fn take_over(
         &mut self,
+        before: &mut Self,
         from: FileSerial,
-        position: u64,
         mut held: impl FnMut(Stream, u64),
     ) {
         for stream in Stream::ALL {
-            if let Some(open) = &mut self.open[stream.index()] {
+            if let Some(mut open) = before.open[stream.index()].take() {
                 held(stream, open.extent.start);
                 open.earlier.push(from);
-                open.extent.start = position;
+                open.extent.start = 0;
+                self.open[stream.index()] = Some(open);
             }
         }
     }
@@ -195,13 +197,14 @@ mod tests {
         let mut joiner = Joiner::new(100, &CarryBudget::new(100));
         assert!(joiner.add(piece(Stream::Stdout, b"out-", false), 0, extent(1), NOW).is_none());
         assert!(joiner.add(piece(Stream::Stderr, b"err-", false), 0, extent(2), NOW).is_none());
-        assert_eq!(joiner.floor(), Some(0));
+        assert_eq!(joiner.floor(Stream::Stdout), Some(0));
         let out = joiner.add(piece(Stream::Stdout, b"end", true), 0, extent(3), NOW).unwrap();
         assert_eq!(
             (out.content.as_ref(), out.extent.start, out.extent.end),
             (&b"out-end"[..], 0, 3)
         );
-        assert_eq!(joiner.floor(), Some(1));
+        assert_eq!(joiner.floor(Stream::Stdout), None);
+        assert_eq!(joiner.floor(Stream::Stderr), Some(1));
         let err = joiner.add(piece(Stream::Stderr, b"end", true), 0, extent(4), NOW).unwrap();
         assert_eq!(err.content.as_ref(), b"err-end");
         assert!(joiner.is_empty());
@@ -209,12 +212,14 @@ mod tests {
 
     #[test]
     fn c_206_an_open_record_is_held_in_both_files_of_a_rotation() {
-        let mut joiner = Joiner::new(100, &CarryBudget::new(100));
-        assert!(joiner.add(piece(Stream::Stdout, b"a", false), 0, extent(11), NOW).is_none());
+        let budget = CarryBudget::new(100);
+        let (mut before, mut joiner) = (Joiner::new(100, &budget), Joiner::new(100, &budget));
+        assert!(before.add(piece(Stream::Stdout, b"a", false), 0, extent(11), NOW).is_none());
         let mut held = Vec::new();
-        joiner.hand_over(42, 0, |stream, start| held.push((stream, start)));
+        joiner.take_over(&mut before, 42, |stream, start| held.push((stream, start)));
         assert_eq!(held, [(Stream::Stdout, 10)]);
-        assert_eq!(joiner.floor(), Some(0));
+        assert!(before.is_empty());
+        assert_eq!(joiner.floor(Stream::Stdout), Some(0));
         let record = joiner.add(piece(Stream::Stdout, b"b", true), 0, extent(5), NOW).unwrap();
         assert_eq!(record.earlier, [42]);
         assert_eq!((record.content.as_ref(), record.extent.end), (&b"ab"[..], 5));

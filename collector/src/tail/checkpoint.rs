@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fingerprint::{FileId, FileKey, Mark};
+use super::track::Positions;
 
 /// First word of the file.
 const MAGIC: &str = "millrace-checkpoint";
@@ -49,6 +50,9 @@ pub struct Entry {
     pub head: Mark,
     /// End of the longest prefix that is acknowledged.
     pub offset: u64,
+    /// The same by track, where some track is further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracks: Option<Positions>,
     /// The bytes before `offset`.
     pub tail: Mark,
     /// Size when last seen.
@@ -56,6 +60,16 @@ pub struct Entry {
     /// When the file was found to be gone, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_ms: Option<i64>,
+}
+
+impl Entry {
+    /// Returns how far each track is acknowledged.
+    pub fn positions(&self) -> Positions {
+        match self.tracks {
+            Some(tracks) => Positions::of(|track| tracks.get(track).max(self.offset)),
+            None => Positions::all_at(self.offset),
+        }
+    }
 }
 
 /// Why there is no checkpoint to go on from.
@@ -188,7 +202,9 @@ fn read_line(line: &str) -> Option<Entry> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed test may panic")]
 mod tests {
+    use super::super::track::Track;
     use super::*;
+    use crate::parse::Stream;
 
     fn entry(offset: u64) -> Entry {
         let key = FileKey { dev: 1, ino: offset };
@@ -201,10 +217,36 @@ mod tests {
             id: Some(FileId::of("node", key, None, 0, b"x")),
             head: Mark::of(b"head"),
             offset,
+            tracks: None,
             tail: Mark::of(b"tail"),
             size: offset + 1,
             gone_ms: None,
         }
+    }
+
+    /// A checkpoint that a collector wrote; what it says must never change its meaning.
+    const GOLDEN: &str = include_str!("../../tests/golden/checkpoint-1");
+
+    #[test]
+    fn c_1102_the_format_is_frozen() {
+        let stdout_ahead = Positions::of(|track| match track {
+            Track::Output(Stream::Stdout) => 900,
+            _ => 7,
+        });
+        let entries = [
+            entry(7),
+            Entry { id: None, born: None, gone_ms: Some(1), ..entry(8) },
+            Entry { tracks: Some(stdout_ahead), ..entry(7) },
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = CheckpointFolder::open(folder.path()).unwrap();
+        checkpoint.save(&entries).unwrap();
+        assert_eq!(fs::read_to_string(checkpoint.file()).unwrap(), GOLDEN);
+        fs::write(checkpoint.file(), GOLDEN).unwrap();
+        let loaded = checkpoint.load().unwrap();
+        assert_eq!((loaded.entries.as_slice(), loaded.skipped), (entries.as_slice(), 0));
+        let ends = Track::ALL.map(|track| loaded.entries[2].positions().get(track));
+        assert_eq!(ends, [7, 900, 7]);
     }
 
     #[test]

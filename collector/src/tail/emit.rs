@@ -15,6 +15,7 @@ use super::lines::Line;
 use super::read::Sources;
 use super::sink::{BatchId, Row, Sink};
 use super::streams::{LogStreams, StreamLabels};
+use super::track::{Positions, Track};
 use crate::level;
 use crate::parse::partial::{Extent, FileSerial, Joined, Joiner};
 use crate::parse::plain::ReadTimes;
@@ -61,6 +62,8 @@ pub(super) struct Emitter<'a> {
 pub(super) struct Origins<'a> {
     pub(super) serial: FileSerial,
     pub(super) sources: Sources,
+    /// What was acknowledged before it was opened: lines up to there are not taken again.
+    pub(super) resumed: Positions,
     pub(super) joiner: &'a mut Joiner,
     pub(super) ledger: &'a mut Ledger,
 }
@@ -95,6 +98,9 @@ impl Emitter<'_> {
 
     fn piece(&mut self, line: Line<'_>, piece: Piece<'_>, from: &mut Origins<'_>) {
         *self.last_time = Some(piece.time);
+        if line.end <= from.resumed.get(Track::Output(piece.stream)) {
+            return;
+        }
         let source = from.sources.outputs[piece.stream.index()];
         let extent = Extent { source, start: line.start, end: line.end };
         let unread = line.length - line.bytes.len() as u64;
@@ -117,8 +123,8 @@ impl Emitter<'_> {
         let mut files = vec![serial];
         files.extend_from_slice(&record.earlier);
         let batch = self.push(&made, &files);
-        ledger.note(batch, record.extent.start);
         let stream = record.stream;
+        ledger.note(batch, Track::Output(stream), record.extent.start);
         let earlier = record.earlier.iter();
         self.continued.extend(earlier.map(|file| Continued { file: *file, stream, batch }));
     }
@@ -130,6 +136,9 @@ impl Emitter<'_> {
         parse_error: Option<Grammar>,
         from: &mut Origins<'_>,
     ) {
+        if line.end <= from.resumed.get(Track::Raw) {
+            return;
+        }
         let made = Made {
             stream: &self.streams.raw,
             time,
@@ -141,7 +150,7 @@ impl Emitter<'_> {
             end: line.end,
         };
         let batch = self.push(&made, &[from.serial]);
-        from.ledger.note(batch, line.start);
+        from.ledger.note(batch, Track::Raw, line.start);
     }
 
     fn push(&mut self, made: &Made<'_>, files: &[FileSerial]) -> BatchId {

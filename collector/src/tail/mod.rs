@@ -9,7 +9,7 @@
 //! | `turn` | one log's turn; rotation |
 //! | `emit`, `streams` | lines to rows with labels |
 //! | `sink` | rows to batches |
-//! | `ledger`, `checkpoint` | what is acknowledged, in memory and on disk |
+//! | `track`, `ledger`, `checkpoint` | what is acknowledged, in memory and on disk |
 //! | `fingerprint` | which file is which over restarts |
 //! | `tailer`, `upkeep`, `task` | the whole: state, upkeep, and the task that drives it |
 //!
@@ -31,6 +31,7 @@ pub mod sink;
 pub mod streams;
 pub mod tailer;
 pub mod task;
+mod track;
 mod turn;
 mod upkeep;
 pub mod watch;

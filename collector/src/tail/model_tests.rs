@@ -422,8 +422,65 @@ fn check(ops: &[Op]) {
     assert_eq!(world.stored, world.written, "in {}", world.folder.path().display());
 }
 
+/// Stderr is acknowledged and stdout is not, so the file is read again from before a piece of
+/// stderr whose record has ended in the next file.
+#[test]
+fn c_206_a_piece_whose_record_is_acknowledged_is_not_carried_over_a_rotation_again() {
+    let mut world = World::new();
+    let read_all = |world: &mut World| {
+        for _ in 0..6 {
+            world.read();
+            world.clock.advance(Duration::from_millis(300));
+        }
+    };
+    world.line(0, 0, 1, true);
+    read_all(&mut world);
+    world.line(0, 1, 1, false);
+    world.rotate(0, false, true);
+    world.line(0, 1, 1, true);
+    read_all(&mut world);
+    let of_stderr = |batch: &Batch| batch.rows.stream(0).get("stream") == Some("stderr");
+    world.send(usize::MAX, of_stderr);
+    world.ack(0);
+    assert_eq!(world.stored.keys().copied().collect::<Vec<_>>(), [(0, 1)]);
+    world.save();
+    world.apply(&Op::Crash);
+    world.line(0, 1, 1, true);
+    world.finish();
+    assert_eq!(world.stored, world.written);
+}
+
+/// The same with one stream alone: its batches are acknowledged out of order.
+#[test]
+fn c_206_a_piece_is_not_passed_while_something_before_it_is_not_acknowledged() {
+    let line = |stream| Op::Line { log: 0, stream, bytes: 0 };
+    check(&[
+        line(1),
+        Op::Read,
+        Op::Advance,
+        Op::Piece { log: 0, stream: 1 },
+        Op::Rotate { log: 0, late: false, create: true },
+        line(0),
+        line(1),
+        Op::CopyTruncate { log: 1 },
+        Op::Send { count: 2, partition: 2 },
+        Op::Ack(1),
+        Op::Save,
+        Op::Crash,
+    ]);
+}
+
+/// As many cases as `PROPTEST_CASES` says, else as many as fit into a few seconds.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return config;
+    }
+    ProptestConfig { cases: 150, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_history_gives_every_line_once_and_in_order(ops in prop::collection::vec(op(), 1..80)) {

@@ -2,8 +2,9 @@
 //!
 //! What always holds: bytes are read in order, and each read first checks that the bytes before
 //! it are still those that were read last. A file that was emptied and written again is noticed
-//! even when it has grown past the old position (C-406). The committed position is the start of
-//! the first byte that is not acknowledged; it only follows from the ledger, never from reading.
+//! even when it has grown past the old position (C-406). The committed positions are where each
+//! track's first record starts that is not acknowledged; they only follow from the ledger, never
+//! from reading. What a track had acknowledged before the start is not taken again.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +20,9 @@ use super::fingerprint::{
 };
 use super::ledger::Ledger;
 use super::lines::LineCutter;
+use super::track::{Positions, Track};
 use crate::carry::CarryBudget;
+use crate::parse::Stream;
 use crate::parse::partial::{FileSerial, Joiner};
 
 /// Bytes of a container log line beside its content, at most: time, stream and tags.
@@ -59,6 +62,10 @@ pub struct TailedFile {
     pub cutter: LineCutter,
     pub joiner: Joiner,
     pub ledger: Ledger,
+    /// What was acknowledged when reading started.
+    pub resumed: Positions,
+    /// The file in which a record goes on that began here.
+    pub successor: Option<FileSerial>,
     pub size: u64,
     /// When it was last seen to grow, on the collector's monotonic clock.
     pub grown: Duration,
@@ -113,7 +120,7 @@ pub struct Start {
     pub serial: FileSerial,
     pub log: LogId,
     pub path: PathBuf,
-    pub position: u64,
+    pub positions: Positions,
     pub salt: u64,
     pub id: Option<FileId>,
     pub must_save: bool,
@@ -126,8 +133,9 @@ impl TailedFile {
     /// When the file cannot be read.
     pub fn new(file: File, stat: &Stat, start: Start, caps: &Caps) -> io::Result<Self> {
         let line_bytes_max = caps.record_bytes_max + LINE_PREFIX_BYTES;
+        let position = start.positions.lowest();
         let mut buffer = [0; MARK_BYTES_MAX];
-        let before = bytes_before(&file, start.position, &mut buffer)?.unwrap_or_default().to_vec();
+        let before = bytes_before(&file, position, &mut buffer)?.unwrap_or_default().to_vec();
         let mut tailed = Self {
             serial: start.serial,
             log: start.log,
@@ -139,11 +147,13 @@ impl TailedFile {
             path: start.path,
             head: Mark::head(&file)?,
             file,
-            read: start.position,
+            read: position,
             before,
-            cutter: LineCutter::new(start.position, line_bytes_max, &caps.budget),
+            cutter: LineCutter::new(position, line_bytes_max, &caps.budget),
             joiner: Joiner::new(caps.record_bytes_max, &caps.budget),
             ledger: Ledger::default(),
+            resumed: start.positions,
+            successor: None,
             size: stat.size,
             grown: start.grown,
             unlinked: None,
@@ -214,15 +224,28 @@ impl TailedFile {
         Ok(true)
     }
 
-    /// Returns the end of the longest prefix that is fully acknowledged.
-    pub fn committed(&self) -> u64 {
-        let held = [self.ledger.floor(), self.joiner.floor()].into_iter().flatten().min();
-        held.map_or(self.cutter.position(), |floor| floor.min(self.cutter.position()))
+    /// Returns how far each track is fully acknowledged.
+    pub fn committed(&self) -> Positions {
+        let read = self.cutter.position();
+        Positions::of(|track| {
+            let open = match track {
+                Track::Raw => None,
+                Track::Output(stream) => self.joiner.floor(stream),
+            };
+            let held = [self.ledger.floor(track), open].into_iter().flatten().min();
+            held.map_or(read, |floor| floor.min(read)).max(self.resumed.get(track))
+        })
+    }
+
+    /// Whether no record of `stream` was ever taken from it, so that one which began in the file
+    /// before can go on here.
+    pub fn is_untouched(&self, stream: Stream) -> bool {
+        self.read == 0 && self.resumed.get(Track::Output(stream)) == 0
     }
 
     /// Whether everything read so far is acknowledged and nothing is held in memory.
     pub fn settled(&self) -> bool {
-        self.committed() == self.read
+        self.committed().lowest() == self.read
     }
 
     /// Returns what the checkpoint has to say of this file; the last answer when the file cannot
@@ -231,29 +254,30 @@ impl TailedFile {
         if self.abandoned {
             return None;
         }
-        let offset = self.committed();
+        let positions = self.committed();
         let unchanged = self.saved.as_ref().is_some_and(|saved| {
             let grows =
                 (saved.head.len as usize) < HEAD_BYTES_MAX && u64::from(saved.head.len) < self.size;
-            saved.offset == offset
+            saved.positions() == positions
                 && saved.path == self.path
                 && saved.id == self.id
                 && saved.key == self.key
                 && !grows
         });
-        if !unchanged && let Ok(Some(entry)) = self.describe(log, offset) {
+        if !unchanged && let Ok(Some(entry)) = self.describe(log, positions) {
             self.saved = Some(entry);
         }
         self.saved.clone()
     }
 
-    fn describe(&mut self, log: &Path, offset: u64) -> io::Result<Option<Entry>> {
+    fn describe(&mut self, log: &Path, positions: Positions) -> io::Result<Option<Entry>> {
         // Marks of a file that was rewritten meanwhile would vouch for the wrong content. While
         // nothing has been read of it, any content will do.
         if 0 < self.read && !self.continues_in(&self.file)? {
             return Ok(None);
         }
         self.head = Mark::head(&self.file)?;
+        let offset = positions.lowest();
         let Some(tail) = Mark::before(&self.file, offset)? else { return Ok(None) };
         Ok(Some(Entry {
             log: log.to_owned(),
@@ -264,6 +288,7 @@ impl TailedFile {
             id: self.id,
             head: self.head,
             offset,
+            tracks: (positions != Positions::all_at(offset)).then_some(positions),
             tail,
             size: self.size,
             gone_ms: None,

@@ -16,6 +16,7 @@ use super::discover::{Found, FoundLog, Origin};
 use super::fingerprint::{Mark, Stat, same_ends};
 use super::read::{LogId, Start, TailedFile, open};
 use super::tailer::{Closed, Log, Tailer};
+use super::track::Positions;
 use crate::config::ReadFrom;
 use crate::parse::partial::FileSerial;
 
@@ -204,7 +205,7 @@ impl Tailer {
             serial: self.next_id(),
             log,
             path: path.to_owned(),
-            position: if at_end { stat.size } else { 0 },
+            positions: Positions::all_at(if at_end { stat.size } else { 0 }),
             salt,
             id: None,
             must_save: !certain,
@@ -233,7 +234,7 @@ impl Tailer {
             serial: self.next_id(),
             log,
             path: path.to_owned(),
-            position: entry.offset,
+            positions: entry.positions(),
             salt: entry.salt,
             id: entry.id,
             must_save: false,
@@ -422,7 +423,7 @@ impl Tailer {
             serial: self.next_id(),
             log: self.log_for(log_path, origin),
             path: path.to_owned(),
-            position: 0,
+            positions: Positions::all_at(0),
             salt: fastrand::u64(1..),
             id: None,
             must_save: true,
@@ -487,6 +488,7 @@ impl Tailer {
                 id: None,
                 head,
                 offset: stat.size,
+                tracks: None,
                 tail,
                 size: stat.size,
                 gone_ms: None,
@@ -520,7 +522,7 @@ fn fits(entry: &Entry, file: &fs::File, stat: &Stat) -> io::Result<bool> {
 
 /// Whether a file has the content the checkpoint means.
 fn has_content(entry: &Entry, file: &fs::File, stat: &Stat) -> io::Result<bool> {
-    Ok(entry.offset <= stat.size
+    Ok(entry.positions().highest() <= stat.size
         && entry.head.is_head_of(file)?
         && entry.tail.is_before(file, entry.offset)?)
 }

@@ -228,11 +228,16 @@ impl Tailer {
     /// Notes that a batch is acknowledged, or refused for good: positions may move.
     pub fn resolve(&mut self, batch: BatchId, files: &[FileSerial]) {
         for serial in files {
-            let Some(file) = self.files.get_mut(serial) else { continue };
-            file.ledger.resolve(batch);
-            self.changed = true;
-            if self.closing.contains(serial) {
-                self.try_close(*serial);
+            // Files in which its records go on wait for what came before them, too.
+            let mut waiting = Some(*serial);
+            while let Some(serial) = waiting {
+                let Some(file) = self.files.get_mut(&serial) else { break };
+                file.ledger.resolve(batch);
+                waiting = file.successor;
+                self.changed = true;
+                if self.closing.contains(&serial) {
+                    self.try_close(serial);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::counts::Rotation;
 use super::emit::{Continued, Emitter, Origins};
 use super::fingerprint::Stat;
-use super::read::{Chunk, LogId};
+use super::read::{Chunk, LogId, TailedFile};
 use super::tailer::{Closed, Tailer};
 use crate::parse::Stream;
 use crate::parse::partial::FileSerial;
@@ -86,12 +86,29 @@ impl Tailer {
 
     /// Cuts bytes of a file into lines and sends them on their way.
     fn take_bytes(&mut self, serial: FileSerial, bytes: &[u8], now: Duration) {
+        self.emit(serial, now, |emitter, file| {
+            emitter.counts.read(emitter.streams.input, bytes.len());
+            let mut at = 0;
+            while let Some(line) = file.cutter.next(bytes, &mut at) {
+                let sources =
+                    file.sources.expect("reading identifies a file before its first line ends");
+                let (resumed, joiner, ledger) = (file.resumed, &mut file.joiner, &mut file.ledger);
+                emitter.line(line, &mut Origins { serial, sources, resumed, joiner, ledger });
+            }
+            emitter.counts.skipped_bytes += file.cutter.take_skipped();
+        });
+    }
+
+    /// Lets `make` make rows of a file, and notes in earlier files which of their records ended.
+    fn emit(
+        &mut self,
+        serial: FileSerial,
+        now: Duration,
+        make: impl FnOnce(&mut Emitter<'_>, &mut TailedFile),
+    ) {
         let mut continued = Vec::new();
-        let wall = self.clock.unix_nanos();
         let Some(file) = self.files.get_mut(&serial) else { return };
         let Some(log) = self.logs.get_mut(&file.log) else { return };
-        self.counts.read(log.streams.input, bytes.len());
-        self.changed = true;
         let mut emitter = Emitter {
             streams: &log.streams,
             origin: &log.origin,
@@ -102,16 +119,10 @@ impl Tailer {
             continued: &mut continued,
             record_bytes_max: self.section.record_bytes_max,
             now,
-            wall,
+            wall: self.clock.unix_nanos(),
         };
-        let mut at = 0;
-        while let Some(line) = file.cutter.next(bytes, &mut at) {
-            let sources =
-                file.sources.expect("reading identifies a file before its first line ends");
-            let (joiner, ledger) = (&mut file.joiner, &mut file.ledger);
-            emitter.line(line, &mut Origins { serial, sources, joiner, ledger });
-        }
-        self.counts.skipped_bytes += file.cutter.take_skipped();
+        make(&mut emitter, file);
+        self.changed = true;
         self.note_continued(&continued);
     }
 
@@ -176,48 +187,35 @@ impl Tailer {
     /// Sends the unfinished last line of a drained file; `false` when the file, whose first line
     /// it may be, could not be read.
     fn take_last_line(&mut self, serial: FileSerial, now: Duration) -> bool {
-        let mut continued = Vec::new();
-        let wall = self.clock.unix_nanos();
         let Some(file) = self.files.get_mut(&serial) else { return false };
-        let Some(log) = self.logs.get_mut(&file.log) else { return false };
         if let Err(error) = file.identify(&self.node, true) {
             warn!(path = %file.path.display(), %error, "read first line of log file");
             self.counts.read_errors += 1;
             return false;
         }
-        let mut emitter = Emitter {
-            streams: &log.streams,
-            origin: &log.origin,
-            times: &mut log.times,
-            last_time: &mut log.last_time,
-            sink: &mut self.sink,
-            counts: &mut self.counts,
-            continued: &mut continued,
-            record_bytes_max: self.section.record_bytes_max,
-            now,
-            wall,
-        };
-        if let (Some(line), Some(sources)) = (file.cutter.finish(), file.sources) {
-            let (joiner, ledger) = (&mut file.joiner, &mut file.ledger);
-            emitter.line(line, &mut Origins { serial, sources, joiner, ledger });
-        }
-        self.note_continued(&continued);
+        self.emit(serial, now, |emitter, file| {
+            if let (Some(line), Some(sources)) = (file.cutter.finish(), file.sources) {
+                let (resumed, joiner, ledger) = (file.resumed, &mut file.joiner, &mut file.ledger);
+                emitter.line(line, &mut Origins { serial, sources, resumed, joiner, ledger });
+            }
+        });
         true
     }
 
-    /// Moves the open records of a drained file to its successor (C-206).
+    /// Moves the open records of a drained file to its successor (C-206). Where that has been
+    /// read before, their ends are not to come there any more.
     fn hand_over(&mut self, from: FileSerial, to: FileSerial, now: Duration) {
-        let fits = self.files.get(&to).is_some_and(|next| next.joiner.is_empty());
-        if !fits {
-            // The successor has been read before and has open records of its own.
-            self.give_up_all(from, now);
-            return;
+        for stream in Stream::ALL {
+            if !self.files.get(&to).is_some_and(|next| next.is_untouched(stream)) {
+                self.give_up(from, stream, now);
+            }
         }
         let [Some(from), Some(to)] = self.files.get_disjoint_mut([&from, &to]) else { return };
-        std::mem::swap(&mut from.joiner, &mut to.joiner);
-        let ledger = &mut from.ledger;
-        let held = |stream, start| ledger.continues(stream, start);
-        to.joiner.hand_over(from.serial, to.cutter.position(), held);
+        to.joiner.take_over(&mut from.joiner, from.serial, |stream, start| {
+            to.ledger.waits_for(&from.ledger, stream);
+            from.ledger.continues(stream, start);
+            from.successor = Some(to.serial);
+        });
     }
 
     fn give_up_all(&mut self, serial: FileSerial, now: Duration) {
@@ -228,32 +226,17 @@ impl Tailer {
 
     /// Sends a file's open record of one stream as far as it came.
     pub(super) fn give_up(&mut self, serial: FileSerial, stream: Stream, now: Duration) {
-        let mut continued = Vec::new();
-        let wall = self.clock.unix_nanos();
-        let Some(file) = self.files.get_mut(&serial) else { return };
-        let Some(record) = file.joiner.give_up(stream) else { return };
-        let Some(log) = self.logs.get_mut(&file.log) else { return };
-        let mut emitter = Emitter {
-            streams: &log.streams,
-            origin: &log.origin,
-            times: &mut log.times,
-            last_time: &mut log.last_time,
-            sink: &mut self.sink,
-            counts: &mut self.counts,
-            continued: &mut continued,
-            record_bytes_max: self.section.record_bytes_max,
-            now,
-            wall,
-        };
-        emitter.given_up(&record, &mut file.ledger, serial);
-        self.changed = true;
-        self.note_continued(&continued);
+        self.emit(serial, now, |emitter, file| {
+            if let Some(record) = file.joiner.give_up(stream) {
+                emitter.given_up(&record, &mut file.ledger, serial);
+            }
+        });
     }
 
     /// Closes a drained file once everything of it is acknowledged.
     pub(super) fn try_close(&mut self, serial: FileSerial) {
         let Some(file) = self.files.get_mut(&serial) else { return };
-        if !file.abandoned && !file.settled() || file.abandoned && file.ledger.floor().is_some() {
+        if !file.abandoned && !file.settled() || file.abandoned && !file.ledger.is_empty() {
             return;
         }
         let stat = file.file.metadata().map(|metadata| Stat::of(&metadata));
