@@ -13,6 +13,7 @@
 //! On a crash, at any instruction: the rows since the last checkpoint are sent again.
 //! Bounds are in [`config`], each with what raising it costs.
 
+mod blocking;
 pub mod carry;
 pub mod config;
 pub mod host;

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! It stops in the direction of the data: inputs first, then what is on its way, then the last
-//! checkpoint. What is not acknowledged within the grace period is read again after the start.
+//! checkpoint. All of it takes at most `shutdown_grace_secs`, wherever the queue is: what is not
+//! acknowledged by then is read again after the start, and pushes are told to come again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::config::CollectorSection;
 use crate::push;
 use crate::sampling::{self, SampleOutput};
 use crate::scrape::Target;
-use crate::ship::{self, Sender, ShipTask, Shipper};
+use crate::ship::{self, Sender, ShipTask, Shipper, Stopping};
 use crate::tail::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::tail::glob::GlobError;
 use crate::tail::task::TailTask;
@@ -96,6 +97,9 @@ impl Collector {
 
     /// Returns the routes this role serves.
     pub fn router(&self) -> Router {
+        if !self.section.push.enabled {
+            return Router::new();
+        }
         push::router(&self.section.push, self.shipper(), Arc::clone(&self.clock))
     }
 
@@ -104,20 +108,20 @@ impl Collector {
     /// # Errors
     /// When the configuration turns out to be unusable.
     pub async fn run(self, stop: CancellationToken) -> Result<(), CollectorError> {
-        let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let stopping = Stopping { stop: stop.clone(), ..Stopping::default() };
         let output =
             SampleOutput { shipper: self.shipper.clone(), tenant: self.section.tenant.clone() };
         let sampling = sampling::inputs(self.targets, &self.section, &self.clock, &output, &stop);
         let inputs = async {
             let (ended, _) = futures::join!(self.tail.run(stop.clone()), join_all(sampling));
-            drain.cancel();
+            stopping.drain.cancel();
             ended
         };
-        let sending = self.ship.run(drain.clone(), abandon.clone());
+        let sending = self.ship.run(stopping.clone());
         let deadline = async {
             stop.cancelled().await;
             self.clock.sleep(self.section.shutdown_grace()).await;
-            abandon.cancel();
+            stopping.abandon.cancel();
         };
         let mut both = std::pin::pin!(async { futures::join!(inputs, sending).0 });
         let ended = tokio::select! {

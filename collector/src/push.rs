@@ -4,12 +4,14 @@
 //! - 204 means every row of the request is durable; 400 that each rejected entry is named and
 //!   every other one is durable; 429, 503 and 413 that nothing was stored;
 //! - memory: at most `requests_max` requests at once, each at most `body_bytes_max` received and
-//!   `decoded_bytes_max` after decompression, whose declared size is checked before it is trusted.
+//!   `decoded_bytes_max` after decompression, whose declared size is checked before it is trusted,
+//!   and the rows of at most `streams_max` streams and `entries_max` entries;
+//! - a line that is not UTF-8 is stored with U+FFFD in the place of what is not, and counted.
 //!
 //! Pushed rows carry no source: a client that pushes twice stores twice.
 
 mod body;
-mod enrich;
+mod intake;
 mod json;
 mod limits;
 mod proto;
@@ -23,33 +25,19 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use metrics::counter;
-use record::{Attributes, Labels, TenantId};
+use record::TenantId;
 use runtime::clock::SharedClock;
 use tokio::sync::Semaphore;
 
+use crate::blocking::blocking;
 use crate::ship::{ShipError, Shipper};
 use crate::telemetry;
-use enrich::Collected;
+use intake::{Collected, Intake};
 
 pub use limits::PushSection;
 
 /// Tenant header of Loki and Mimir.
 const TENANT_HEADER: &str = "x-scope-orgid";
-
-/// One stream of a request, as sent.
-#[derive(Debug, PartialEq)]
-pub(crate) struct PushStream {
-    labels: Labels,
-    entries: Vec<PushEntry>,
-}
-
-/// One entry, as sent.
-#[derive(Debug, PartialEq)]
-pub(crate) struct PushEntry {
-    time_ns: i64,
-    line: String,
-    attributes: Attributes,
-}
 
 /// Why a request was refused: the answer's status and text, the `reason` of its counter.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +64,12 @@ struct Push {
     section: PushSection,
     shipper: Shipper,
     clock: SharedClock,
-    running: Semaphore,
+    running: Arc<Semaphore>,
 }
 
 /// The push endpoint.
 pub fn router(section: &PushSection, shipper: Shipper, clock: SharedClock) -> Router {
-    let running = Semaphore::new(section.requests_max);
+    let running = Arc::new(Semaphore::new(section.requests_max));
     let state = Arc::new(Push { section: section.clone(), shipper, clock, running });
     Router::new().route("/loki/api/v1/push", post(handle)).with_state(state)
 }
@@ -119,14 +107,19 @@ fn refusal(error: &PushError) -> Response {
 impl Push {
     async fn accept(&self, headers: &HeaderMap, body: Body) -> Result<(), PushError> {
         let busy = |_| PushError::Busy(self.section.requests_max);
-        let _permit = self.running.try_acquire().map_err(busy)?;
+        let permit = Arc::clone(&self.running).try_acquire_owned().map_err(busy)?;
         let tenant = tenant(headers)?;
         let encoding = body::Encoding::of(headers)?;
         let received = body::read(body, self.section.body_bytes_max).await?;
-        let streams = encoding.decode(&received, self.section.decoded_bytes_max)?;
-        let Collected { batch, rejected } =
-            enrich::collect(&streams, &self.section, self.clock.unix_nanos());
-        drop(streams);
+        let (section, now_ns) = (self.section.clone(), self.clock.unix_nanos());
+        // The permit goes along: a client that leaves does not stop the work.
+        let (collected, _permit) = blocking(move || {
+            let mut intake = Intake::new(&section, now_ns);
+            let decoded = encoding.decode(&received, section.decoded_bytes_max, &mut intake);
+            (decoded.map(|()| intake.finish()), permit)
+        })
+        .await;
+        let Collected { batch, rejected } = collected?;
         counter!(telemetry::PUSH_RECORDS).increment(batch.len() as u64);
         if !batch.is_empty() {
             self.shipper.logs(&tenant, batch).await?.await?;

@@ -13,8 +13,9 @@ use runtime::clock::SharedClock;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::blocking::blocking;
 use crate::config::CollectorSection;
-use crate::host::{self, HostSection};
+use crate::host;
 use crate::scrape::{Target, TargetSection};
 use crate::ship::Shipper;
 use crate::telemetry;
@@ -102,25 +103,18 @@ async fn read_host(
         .with("instance", &section.node_name());
     let pause = Duration::from_secs(section.host.interval_secs);
     loop {
-        let batch = reading(section.host.clone(), labels.clone(), clock.unix_nanos()).await;
-        counter!(telemetry::SCRAPED_SAMPLES, "job" => HOST_JOB).increment(batch.len() as u64);
         let round = async {
+            let (section, labels, now_ns) =
+                (section.host.clone(), labels.clone(), clock.unix_nanos());
+            let batch = blocking(move || host::read(&section, &labels, now_ns)).await;
+            counter!(telemetry::SCRAPED_SAMPLES, "job" => HOST_JOB).increment(batch.len() as u64);
             output.send(batch).await;
             clock.sleep(pause).await;
         };
+        // Also while it reads: a filesystem whose server is gone answers statvfs(3) never.
         tokio::select! {
             () = round => {}
             () = stop.cancelled() => return,
         }
-    }
-}
-
-/// Reads once, where blocking is allowed; a panic in it goes on here.
-async fn reading(section: HostSection, labels: Labels, now_ns: i64) -> SampleBatch {
-    match tokio::task::spawn_blocking(move || host::read(&section, &labels, now_ns)).await {
-        Ok(batch) => batch,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going away; so is this task.
-        Err(_) => std::future::pending().await,
     }
 }

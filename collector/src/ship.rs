@@ -98,6 +98,17 @@ pub struct ShipTask {
     lanes: watch::Sender<Option<Arc<Lanes>>>,
 }
 
+/// The steps of stopping, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping {
+    /// Inputs are to end.
+    pub stop: CancellationToken,
+    /// Inputs have ended: what they hand over from now on fails, what they handed over is sent.
+    pub drain: CancellationToken,
+    /// The time for that is up.
+    pub abandon: CancellationToken,
+}
+
 /// Makes the way to the queue and the task that walks it.
 pub fn shipper(
     section: &ShipSection,
@@ -256,17 +267,18 @@ impl Future for Receipt {
 }
 
 impl ShipTask {
-    /// Sends until `drain` is cancelled, then what is left, but not beyond `abandon`.
-    ///
-    /// Inputs must have stopped before `drain` is cancelled: what they hand over later fails.
-    pub async fn run(self, drain: CancellationToken, abandon: CancellationToken) {
+    /// Sends until inputs have ended and what they handed over is stored, or until that is
+    /// abandoned.
+    pub async fn run(self, stopping: Stopping) {
         let asked = async {
             let logs = self.partitions(&Topic::logs()).await;
             (logs, self.partitions(&Topic::samples()).await)
         };
+        // Before the queue has told, nothing can be handed over, so there is nothing to drain.
+        // Ending here also ends the inputs that wait for the answer.
         let (logs, samples) = tokio::select! {
             counts = asked => counts,
-            () = drain.cancelled() => return,
+            () = stopping.stop.cancelled() => return,
         };
         let mut running = Vec::new();
         let mut open = |topic: &Topic, kind, count: u32| -> Vec<mpsc::Sender<Entry>> {
@@ -274,7 +286,7 @@ impl ShipTask {
             let start = |partition| {
                 let (sender, receiver) = mpsc::channel(LANE_BATCHES_MAX);
                 let lane = Lane::new(&self, topic, partition, kind, receiver);
-                running.push(lane.run(drain.clone(), abandon.clone()));
+                running.push(lane.run(stopping.drain.clone(), stopping.abandon.clone()));
                 sender
             };
             partitions.map(start).collect()

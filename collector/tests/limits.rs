@@ -10,28 +10,6 @@ use std::time::Duration;
 use rig::Rig;
 
 #[tokio::test]
-async fn c_205_a_100_mib_line_is_cut_to_the_cap_and_the_next_line_is_intact() {
-    let mut rig = Rig::new();
-    rig.section.tail.record_bytes_max = 64 << 10;
-    let running = rig.start().await;
-    let mut file = File::create(rig.base().join("app.log")).unwrap();
-    writeln!(file, "before").unwrap();
-    let chunk = "é".repeat(1 << 19);
-    for _ in 0..100 {
-        file.write_all(chunk.as_bytes()).unwrap();
-    }
-    writeln!(file, "\nafter").unwrap();
-    rig.wait_until("three lines", || rig.rows().len() == 3).await;
-    let rows = rig.rows();
-    assert_eq!((rows[0].line.as_str(), rows[2].line.as_str()), ("before", "after"));
-    assert_eq!(rows[1].line.len(), 64 << 10);
-    assert!(chunk.starts_with(&rows[1].line));
-    assert_eq!(rows[1].attributes["truncated"], "true");
-    assert_eq!(rows[1].attributes["original_bytes"], (100_u64 << 20).to_string());
-    running.stop().await;
-}
-
-#[tokio::test]
 async fn c_205_a_record_of_many_pieces_is_cut_too() {
     let mut rig = Rig::new();
     rig.section.tail.record_bytes_max = 10_000;

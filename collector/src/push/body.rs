@@ -1,11 +1,12 @@
 //! From the bytes of a request to its streams: content type, compression, caps.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use runtime::body::{BodyError, inflate_capped};
 
-use super::{PushError, PushStream, json, proto};
+use super::intake::Intake;
+use super::{PushError, json, proto};
 
 /// How a request is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,23 +52,25 @@ impl Encoding {
         &self,
         received: &[u8],
         decoded_bytes_max: usize,
-    ) -> Result<Vec<PushStream>, PushError> {
+        intake: &mut Intake<'_>,
+    ) -> Result<(), PushError> {
         match self {
-            Self::Json { compression } if compression.is_empty() => json::decode(received),
+            Self::Json { compression } if compression.is_empty() => json::decode(received, intake),
             Self::Json { compression } => {
-                json::decode(&inflate(compression, received, decoded_bytes_max)?)
+                json::decode(&inflate(compression, received, decoded_bytes_max)?, intake)
             }
-            Self::SnappyProto => proto::decode(&unsnap(received, decoded_bytes_max)?),
+            Self::SnappyProto => proto::decode(&unsnap(received, decoded_bytes_max)?, intake),
         }
     }
 }
 
 /// The body, if it is not over the cap.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, PushError> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, PushError> {
     match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().to_vec()),
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(PushError::TooLarge(format!(
-            "request body too large, the limit `collector.push.body_bytes_max` is {bytes_max}"
+            "request body too large, the limit `collector.push.body_bytes_max` is {bytes_max}; \
+             send it in several requests"
         ))),
         Err(error) => Err(PushError::Malformed(format!("request body ended early: {error}"))),
     }
@@ -76,12 +79,17 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, PushEr
 fn inflate(compression: &str, received: &[u8], bytes_max: usize) -> Result<Vec<u8>, PushError> {
     inflate_capped(compression, received, bytes_max).map_err(|error| match error {
         BodyError::TooLarge { .. } => too_large(bytes_max),
-        other => PushError::Malformed(other.to_string()),
+        other => PushError::Malformed(format!("{other}, as `Content-Encoding` says it is")),
     })
 }
 
 fn unsnap(received: &[u8], bytes_max: usize) -> Result<Vec<u8>, PushError> {
-    let malformed = |error| PushError::Malformed(format!("snappy block is damaged: {error}"));
+    let malformed = |error| {
+        PushError::Malformed(format!(
+            "snappy block is damaged: {error}; \
+             send a logproto.PushRequest as one snappy block"
+        ))
+    };
     // The declared length is checked before anything is allocated for it.
     if bytes_max < snap::raw::decompress_len(received).map_err(malformed)? {
         return Err(too_large(bytes_max));
@@ -91,6 +99,7 @@ fn unsnap(received: &[u8], bytes_max: usize) -> Result<Vec<u8>, PushError> {
 
 fn too_large(bytes_max: usize) -> PushError {
     PushError::TooLarge(format!(
-        "decompressed request too large, the limit `collector.push.decoded_bytes_max` is {bytes_max}"
+        "decompressed request too large, the limit `collector.push.decoded_bytes_max` is \
+         {bytes_max}; send it in several requests"
     ))
 }

@@ -17,6 +17,10 @@ pub struct PushSection {
     pub body_bytes_max: usize,
     /// Largest request after decompression.
     pub decoded_bytes_max: usize,
+    /// Streams of a request. Each takes some 300 bytes beside its labels.
+    pub streams_max: usize,
+    /// Entries of a request. Each takes some 200 bytes beside its text.
+    pub entries_max: usize,
     /// Longest line.
     pub line_bytes_max: usize,
     /// Labels of a stream, `service_name` not counted.
@@ -42,6 +46,8 @@ impl Default for PushSection {
             requests_max: 8,
             body_bytes_max: 16 << 20,
             decoded_bytes_max: 64 << 20,
+            streams_max: 5_000,
+            entries_max: 200_000,
             line_bytes_max: 256 << 10,
             labels_max: 15,
             label_name_bytes_max: 1_024,
@@ -61,6 +67,8 @@ impl Validate for PushSection {
         check("requests_max", self.requests_max);
         check("body_bytes_max", self.body_bytes_max);
         check("decoded_bytes_max", self.decoded_bytes_max);
+        check("streams_max", self.streams_max);
+        check("entries_max", self.entries_max);
         check("line_bytes_max", self.line_bytes_max);
         check("labels_max", self.labels_max);
         check("label_name_bytes_max", self.label_name_bytes_max);

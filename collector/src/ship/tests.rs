@@ -11,7 +11,7 @@ use super::*;
 struct Rig {
     queue: MemoryQueue,
     shipper: Shipper,
-    drain: CancellationToken,
+    stopping: Stopping,
     task: Option<futures::future::BoxFuture<'static, ()>>,
 }
 
@@ -22,16 +22,16 @@ fn rig(section: ShipSection, memory: MemorySection) -> Rig {
     queue.ensure_topic(&Topic::samples(), 1);
     let sender = Sender { collector: "node".to_owned(), boot_epoch: 1 };
     let (shipper, task) = shipper(&section, queue.producer(), sender, clock);
-    let drain = CancellationToken::new();
-    let task = Box::pin(task.run(drain.clone(), CancellationToken::new()));
-    Rig { queue, shipper, drain, task: Some(task) }
+    let stopping = Stopping::default();
+    let task = Box::pin(task.run(stopping.clone()));
+    Rig { queue, shipper, stopping, task: Some(task) }
 }
 
 impl Rig {
     /// Runs `work` beside the sending task, then drains it.
     async fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
         let task = self.task.take().unwrap();
-        let drain = self.drain.clone();
+        let drain = self.stopping.drain.clone();
         let (done, ()) = futures::join!(
             async {
                 let done = work.await;

@@ -25,6 +25,7 @@ use super::glob::GlobError;
 use super::sink::{Batch, BatchId};
 use super::tailer::{Stepped, Tailer};
 use super::watch::{self, Wakes, WatchEvents};
+use crate::blocking::blocking;
 use crate::config::CollectorSection;
 use crate::parse::partial::FileSerial;
 use crate::ship::{Receipt, ShipError, Shipper};
@@ -334,14 +335,4 @@ async fn save(folder: Arc<CheckpointFolder>, entries: Vec<Entry>) -> Saved {
         (entries, outcome)
     })
     .await
-}
-
-/// Runs `work` where blocking is allowed; a panic in it goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going away; so is this task.
-        Err(_) => std::future::pending().await,
-    }
 }

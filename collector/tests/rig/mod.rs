@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use collector::config::{CheckpointSection, ShipSection, TailSection};
 use collector::host::HostSection;
 use collector::{Collector, CollectorSection, Dependencies};
@@ -18,6 +21,7 @@ use record::{Labels, Limits, LogBatch, SourceId};
 use runtime::clock::{SharedClock, SystemClock};
 use runtime::shutdown::{Shutdown, Tasks};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// No condition takes longer, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,8 +45,10 @@ pub struct Row {
 }
 
 pub struct Running {
+    /// What it serves.
+    pub router: Router,
     tasks: Tasks,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
     kill: CancellationToken,
 }
 
@@ -96,6 +102,7 @@ impl Rig {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(&shutdown);
         let (stop, kill) = (shutdown.token(), CancellationToken::new());
+        let router = collector.router();
         let (run, killed) = (collector.run(stop.clone()), kill.clone());
         tasks.spawn("collector", async move {
             tokio::select! {
@@ -103,7 +110,7 @@ impl Rig {
                 () = killed.cancelled() => {}
             }
         });
-        Running { tasks, stop, kill }
+        Running { router, tasks, stop, kill }
     }
 
     /// Everything an indexer would keep: partition by partition, replays dropped.
@@ -116,7 +123,7 @@ impl Rig {
             for (_, message) in self.queue.messages(&at) {
                 let batch = LogBatch::decode(&message.payload, &Limits::default()).unwrap();
                 for row in 0..batch.len() {
-                    let (source, offset) = batch.source(row).unwrap();
+                    let Some((source, offset)) = batch.source(row) else { continue };
                     let highest = highest.entry(source).or_default();
                     if offset <= *highest {
                         continue;
@@ -133,6 +140,21 @@ impl Rig {
             }
         }
         rows
+    }
+
+    /// The lines of all pushes, which carry no source.
+    pub fn pushed(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for partition in 0..PARTITIONS {
+            let at =
+                TopicPartition::new(&Topic::logs(), Partition(i32::try_from(partition).unwrap()));
+            for (_, message) in self.queue.messages(&at) {
+                let batch = LogBatch::decode(&message.payload, &Limits::default()).unwrap();
+                let rows = (0..batch.len()).filter(|row| batch.source(*row).is_none());
+                lines.extend(rows.map(|row| batch.line(row).to_owned()));
+            }
+        }
+        lines
     }
 
     /// The lines of the streams with this label.
@@ -193,6 +215,22 @@ impl Rig {
 }
 
 impl Running {
+    /// Pushes a body; returns the answer's status and text.
+    #[allow(clippy::disallowed_methods, reason = "the test reads its own small answer")]
+    pub async fn push(
+        &self,
+        content_type: &str,
+        encoding: &str,
+        body: impl Into<Body>,
+    ) -> (u16, String) {
+        let request = Request::post("/loki/api/v1/push").header("content-type", content_type);
+        let request = request.header("content-encoding", encoding).body(body.into()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let text = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(text.to_vec()).unwrap())
+    }
+
     /// Stops in order.
     pub async fn stop(self) {
         self.stop.cancel();
