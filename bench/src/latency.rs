@@ -28,7 +28,7 @@ pub(crate) struct Latency {
 
 impl Latency {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        let stage = Stage::start("latency").await?;
+        let stage = Stage::start("latency", "").await?;
         let stop = Arc::new(AtomicBool::new(false));
         let load_written = Arc::new(AtomicU64::new(0));
         let load = std::thread::spawn({

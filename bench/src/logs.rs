@@ -1,104 +1,169 @@
-//! A corpus through the whole path: what each role uses, and what is stored.
+//! `bench logs`: a corpus through each stage alone, then through the whole path, then queries.
 
-use std::time::{Duration, Instant};
+mod alone;
+mod feed;
+mod named;
+mod stored;
 
-use anyhow::ensure;
-use bench::corpus::Corpus;
-use bench::podlog::{Output, PodLog};
-use clap::Args;
-use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
 
-use crate::stage::{Stage, unix_nanos};
+use bench::corpus::Rows;
+use clap::{Args, ValueEnum};
+
+use crate::generate::CorpusArguments;
+use crate::report::{Collected, Indexed, Report};
+use crate::stage::Stage;
+
+use alone::Last;
+use feed::Fed;
+use named::Runs;
 
 #[derive(Args)]
 pub(crate) struct Logs {
-    /// Bytes of log lines.
-    #[arg(long, default_value_t = 1_000_000_000)]
-    bytes: u64,
-    /// Seed of the varied digits.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    corpus: CorpusArguments,
+    /// How far to go. The first five are stages in this process, each with those before it;
+    /// `index` and `query` start a broker, an S3 server and the released binary.
+    #[arg(long, value_enum, default_value_t = StageChoice::All)]
+    stage: StageChoice,
+    /// How the corpus reaches Kafka: straight, or as pod logs through the collector.
+    #[arg(long, value_enum, default_value_t = FeedChoice::Kafka)]
+    feed: FeedChoice,
+    /// Raw bytes of a segment built alone; the indexer's default.
+    #[arg(long, default_value_t = 64 << 20)]
+    segment_bytes: u64,
+    /// Folder in which segments built alone stay.
+    #[arg(long)]
+    keep_segments: Option<PathBuf>,
+    /// YAML added to the configuration of every role.
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// Runs of a query after it ran once.
+    #[arg(long, default_value_t = 20)]
+    warm_runs: usize,
+    /// Runs of a query just after the query process started.
+    #[arg(long, default_value_t = 3)]
+    cold_runs: usize,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StageChoice {
+    All,
+    Generate,
+    Tokenise,
+    Decode,
+    Segment,
+    Publish,
+    Index,
+    Query,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FeedChoice {
+    Kafka,
+    Pods,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+impl StageChoice {
+    /// How far to go alone.
+    fn alone(self) -> Option<Last> {
+        match self {
+            Self::Generate => Some(Last::Generate),
+            Self::Tokenise => Some(Last::Tokenise),
+            Self::Decode => Some(Last::Decode),
+            Self::Segment => Some(Last::Segment),
+            Self::Publish | Self::All => Some(Last::Publish),
+            Self::Index | Self::Query => None,
+        }
+    }
 }
 
 impl Logs {
     pub(crate) async fn run(&self) -> anyhow::Result<()> {
-        let mut stage = Stage::start("logs").await?;
-        stage.stop_indexer().await?;
-        let (rows, raw_bytes) = self.write(&stage)?;
-        println!("raw bytes {raw_bytes}, rows {rows}, seed {}", self.seed);
-        let collected = stage.wait_collected(rows).await?;
-        println!(
-            "collector: {:.1} MB/s of CPU, peak {} MiB",
-            raw_bytes as f64 / 1e6 / collected.cpu_seconds,
-            collected.peak_rss_bytes >> 20,
-        );
-        let started = Instant::now();
-        stage.start_indexer().await?;
-        let indexed = stage.publish_all(rows).await?;
-        println!(
-            "indexer, Kafka message to published segment: {:.1} raw MB per CPU second, {:.1} s wall, peak {} MiB",
-            raw_bytes as f64 / 1e6 / indexed.cpu_seconds,
-            started.elapsed().as_secs_f64(),
-            indexed.peak_rss_bytes >> 20,
-        );
-        let stored = stage.stored_bytes().await?;
-        println!("stored {stored} bytes, {:.3} of raw", stored as f64 / raw_bytes as f64);
-        self.ask(&stage, rows).await?;
-        stage.print_usage()
-    }
-
-    fn write(&self, stage: &Stage) -> anyhow::Result<(u64, u64)> {
-        let corpus = Corpus::load()?;
-        let mut rng = Rng::with_seed(self.seed);
-        let mut pods = Vec::new();
-        // The lines of an hour that has just passed.
-        let start = unix_nanos() - 3_600_000_000_000;
-        for source in &corpus.sources {
-            let pod = format!("{}-0", source.name);
-            pods.push(PodLog::create(
-                stage.pods(),
-                &source.name,
-                &pod,
-                start,
-                64 << 20,
-                rng.fork(),
-            )?);
+        let plan = self.corpus.plan();
+        let mut report = Report {
+            corpus: plan.kind,
+            seed: plan.seed,
+            rows: 0,
+            raw_bytes: 0,
+            generated: Rows::new(plan)?.summary(),
+            stages: None,
+            collected: None,
+            indexed: None,
+            peak_rss_bytes: BTreeMap::new(),
+            queries: Vec::new(),
+        };
+        if let Some(last) = self.stage.alone() {
+            let keep = self.keep_segments.as_deref();
+            let (summary, stages) = alone::run(plan, last, self.segment_bytes, keep).await?;
+            report.generated = summary;
+            report.stages = Some(stages);
         }
-        let (mut rows, mut bytes) = (0, 0);
-        while bytes < self.bytes {
-            let at = rng.usize(..pods.len());
-            let line = corpus.sources[at].line(usize::try_from(rows)?, &mut rng);
-            pods[at].write(Output::Stdout, &line)?;
-            rows += 1;
-            bytes += line.len() as u64;
+        if matches!(self.stage, StageChoice::All | StageChoice::Index | StageChoice::Query) {
+            self.whole(&mut report).await?;
         }
-        for pod in &mut pods {
-            pod.finish()?;
-        }
-        Ok((rows, bytes))
-    }
-
-    /// A few questions, so that the query role's memory means something.
-    async fn ask(&self, stage: &Stage, rows: u64) -> anyhow::Result<()> {
-        let everything = r#"{namespace=~".+"}"#;
-        let counts = [
-            format!("sum(count_over_time({everything}[2h]))"),
-            format!(r#"sum(count_over_time({everything} |= "error" [2h]))"#),
-            format!(r#"sum(count_over_time({everything} |= "blk_-16089996" [2h]))"#),
-            format!(r#"sum(count_over_time({everything} |~ "user=[a-z]+" [2h]))"#),
-        ];
-        for (n, query) in counts.iter().enumerate() {
-            let mut times = Vec::new();
-            let mut value = 0.0;
-            for _ in 0..5 {
-                let started = Instant::now();
-                value = stage.loki().number(query, unix_nanos()).await?;
-                times.push(started.elapsed());
-            }
-            times.sort();
-            ensure!(n != 0 || value == rows as f64, "{value} of {rows} rows counted");
-            println!("{query}: {value} rows, median {:?} of 5", Duration::as_millis(&times[2]));
+        (report.rows, report.raw_bytes) = (report.generated.rows, report.generated.raw_bytes);
+        match self.output {
+            Format::Table => report.print(),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         }
         Ok(())
+    }
+
+    /// The whole path in processes of their own.
+    async fn whole(&self, report: &mut Report) -> anyhow::Result<()> {
+        let plan = self.corpus.plan();
+        let settings = match &self.settings {
+            Some(path) => std::fs::read_to_string(path)?,
+            None => String::new(),
+        };
+        let mut stage = Stage::start("logs", &settings).await?;
+        stage.stop_indexer().await?;
+        let Fed { summary, needles } = self.feed(&stage, report).await?;
+        report.generated = summary;
+        let started = Instant::now();
+        stage.start_indexer().await?;
+        let used = stage.publish_all(summary.rows).await?;
+        let wall = started.elapsed().as_secs_f64();
+        report.indexed = Some(Indexed {
+            index_raw_mb_per_cpu_s: summary.raw_bytes as f64 / 1e6 / used.cpu_seconds,
+            index_cpu_seconds: used.cpu_seconds,
+            index_wall_seconds: wall,
+            ..stored::measure(&stage, summary.raw_bytes).await?
+        });
+        report.peak_rss_bytes.insert("indexer", used.peak_rss_bytes);
+        if self.stage != StageChoice::Index {
+            let runs = Runs { cold: self.cold_runs, warm: self.warm_runs };
+            report.queries =
+                named::time_all(&mut stage, &plan, &needles, runs, summary.raw_bytes).await?;
+            report.peak_rss_bytes.insert("query", stage.query().usage()?.peak_rss_bytes);
+        }
+        Ok(())
+    }
+
+    async fn feed(&self, stage: &Stage, report: &mut Report) -> anyhow::Result<Fed> {
+        let plan = self.corpus.plan();
+        match self.feed {
+            FeedChoice::Kafka => feed::into_kafka(plan, stage.bootstrap_servers()).await,
+            FeedChoice::Pods => {
+                let fed = feed::as_pod_logs(plan, stage.pods())?;
+                let used = stage.wait_collected(fed.summary.rows).await?;
+                report.collected = Some(Collected {
+                    collect_raw_mb_per_cpu_s: fed.summary.raw_bytes as f64 / 1e6 / used.cpu_seconds,
+                });
+                report.peak_rss_bytes.insert("collector", used.peak_rss_bytes);
+                Ok(fed)
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use runtime::http::{Client, ClientOptions, Outgoing};
 use serde_json::Value;
 
 use crate::oracle::{Entry, StreamKey};
+use crate::questions::{Question, Want};
 
 /// Asks one query service.
 #[derive(Clone, Debug)]
@@ -98,6 +99,50 @@ impl Loki {
         first["value"][1].as_str().context("value")?.parse().context("number")
     }
 
+    /// The entries, or the sum of all values, that answer a named question.
+    ///
+    /// # Errors
+    /// As [`Loki::query_range`].
+    pub async fn answer(&self, question: &Question, range: (i64, i64)) -> anyhow::Result<u64> {
+        let (start_ns, end_ns) = range;
+        let query = question.logql(((end_ns - start_ns) / 1_000_000_000).unsigned_abs());
+        match question.want {
+            Want::Newest(limit) => {
+                let query = &query;
+                let ask = RangeQuery { query, start_ns, end_ns, limit, forward: false };
+                let streams = self.query_range(&ask).await?;
+                Ok(streams.iter().map(|(_, entries)| entries.len() as u64).sum())
+            }
+            Want::PerMinute | Want::PerMinuteAndLevel => {
+                let answer = self.matrix(&query, range, 60).await?;
+                Ok(answer.iter().map(sum_of_values).sum::<f64>() as u64)
+            }
+            Want::Total => Ok(self.number(&query, end_ns).await? as u64),
+        }
+    }
+
+    /// The series of a metric query over a range, a value every `step_secs`.
+    ///
+    /// # Errors
+    /// As [`Loki::query_range`].
+    pub async fn matrix(
+        &self,
+        query: &str,
+        (start_ns, end_ns): (i64, i64),
+        step_secs: u64,
+    ) -> anyhow::Result<Vec<Value>> {
+        let query = encode(query);
+        let path = format!(
+            "/loki/api/v1/query_range?query={query}&start={start_ns}&end={end_ns}&step={step_secs}"
+        );
+        let mut answer = self.get(&path).await?;
+        ensure!(answer["data"]["resultType"] == "matrix", "not a matrix: {answer}");
+        match answer["data"]["result"].take() {
+            Value::Array(series) => Ok(series),
+            other => bail!("no series: {other}"),
+        }
+    }
+
     /// A path's JSON answer.
     ///
     /// # Errors
@@ -123,6 +168,11 @@ fn stream(value: &Value) -> anyhow::Result<Stream> {
     let entries: anyhow::Result<Vec<Entry>> =
         value["values"].as_array().context("values")?.iter().map(entry).collect();
     Ok((labels, entries?))
+}
+
+fn sum_of_values(series: &Value) -> f64 {
+    let values = series["values"].as_array().map(Vec::as_slice).unwrap_or_default();
+    values.iter().filter_map(|value| value[1].as_str()?.parse::<f64>().ok()).sum()
 }
 
 /// Percent-encodes a query parameter.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use fastrand::Rng;
 
+use crate::stamp::{Form, Stamps};
+
 /// containerd's piece size in bytes (C-204).
 const PIECE_BYTES: usize = 16_384;
 
@@ -43,6 +45,7 @@ pub struct PodLog {
     rotations: u64,
     time_ns: i64,
     rng: Rng,
+    stamps: Stamps,
     /// Rest of a record whose first pieces are already in the file.
     unfinished: Option<(Output, String, i64)>,
 }
@@ -72,6 +75,7 @@ impl PodLog {
             rotations: 0,
             time_ns: start_ns,
             rng,
+            stamps: Stamps::new(),
             unfinished: None,
         })
     }
@@ -84,8 +88,17 @@ impl PodLog {
     /// # Errors
     /// When the disk refuses.
     pub fn write(&mut self, output: Output, line: &str) -> anyhow::Result<i64> {
-        self.time_ns += self.rng.i64(1..2_000_000);
-        let time_ns = self.time_ns;
+        let time_ns = self.time_ns + self.rng.i64(1..2_000_000);
+        self.write_at(time_ns, output, line)?;
+        Ok(time_ns)
+    }
+
+    /// Writes one line with this time; the rest as [`PodLog::write`].
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_at(&mut self, time_ns: i64, output: Output, line: &str) -> anyhow::Result<()> {
+        self.time_ns = time_ns;
         let mut text = String::new();
         if self.unfinished.as_ref().is_some_and(|(held, _, _)| *held == output) {
             self.finish_record(&mut text);
@@ -93,19 +106,18 @@ impl PodLog {
         let mut rest = line;
         while PIECE_BYTES < rest.len() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
-            push_piece(&mut text, time_ns, output, "P", piece);
+            push_piece(&mut self.stamps, &mut text, (time_ns, output), "P", piece);
             rest = after;
         }
         let split = 2 < rest.len() && self.unfinished.is_none() && self.rng.u8(..50) == 0;
         if split {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(rest.len() / 2));
-            push_piece(&mut text, time_ns, output, "P", piece);
+            push_piece(&mut self.stamps, &mut text, (time_ns, output), "P", piece);
             self.unfinished = Some((output, after.to_owned(), time_ns));
         } else {
-            push_piece(&mut text, time_ns, output, "F", rest);
+            push_piece(&mut self.stamps, &mut text, (time_ns, output), "F", rest);
         }
-        self.append(&text)?;
-        Ok(time_ns)
+        self.append(&text)
     }
 
     /// Writes what is still owed of a split record.
@@ -125,7 +137,7 @@ impl PodLog {
 
     fn finish_record(&mut self, text: &mut String) {
         if let Some((output, rest, time_ns)) = self.unfinished.take() {
-            push_piece(text, time_ns, output, "F", &rest);
+            push_piece(&mut self.stamps, text, (time_ns, output), "F", &rest);
         }
     }
 
@@ -140,8 +152,11 @@ impl PodLog {
 
     fn rotate(&mut self) -> anyhow::Result<()> {
         self.rotations += 1;
-        let (date, _) = civil(self.time_ns.div_euclid(1_000_000_000));
-        let stamp = format!("{}-{:06}", date.replace('-', ""), self.rotations);
+        let mut date = String::new();
+        self.stamps.set(self.time_ns);
+        self.stamps.push(Form::MillisZ, &mut date);
+        let day: String = date.chars().take(10).filter(char::is_ascii_digit).collect();
+        let stamp = format!("{day}-{:06}", self.rotations);
         let live = self.folder.join("0.log");
         rename(&live, self.folder.join(format!("0.log.{stamp}"))).context("rotate")?;
         self.file = open(&self.folder)?;
@@ -159,39 +174,14 @@ fn open(folder: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("open {path:?}"))
 }
 
-fn push_piece(text: &mut String, time_ns: i64, output: Output, tag: &str, content: &str) {
-    let (date, time) = civil(time_ns.div_euclid(1_000_000_000));
-    let nanos = time_ns.rem_euclid(1_000_000_000);
-    text.push_str(&format!("{date}T{time}.{nanos:09}Z {} {tag} {content}\n", output.name()));
-}
-
-/// Date and time of day, UTC, of Unix seconds. Howard Hinnant, "chrono-compatible low-level
-/// date algorithms", `civil_from_days`.
-fn civil(seconds: i64) -> (String, String) {
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    (format!("{year:04}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{:02}", second % 60))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_right() {
-        let of = |seconds| civil(seconds);
-        assert_eq!(of(0), ("1970-01-01".to_owned(), "00:00:00".to_owned()));
-        assert_eq!(of(951_782_400), ("2000-02-29".to_owned(), "00:00:00".to_owned()));
-        assert_eq!(of(1_700_000_000), ("2023-11-14".to_owned(), "22:13:20".to_owned()));
-    }
+fn push_piece(
+    stamps: &mut Stamps,
+    text: &mut String,
+    (time_ns, output): (i64, Output),
+    tag: &str,
+    content: &str,
+) {
+    stamps.set(time_ns);
+    stamps.push(Form::NanosZ, text);
+    text.extend([" ", output.name(), " ", tag, " ", content, "\n"]);
 }

@@ -82,6 +82,11 @@ impl Deployment {
         &self.loki
     }
 
+    /// The object store the roles share, below the prefix they use.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
     /// Stops the indexer, which publishes all it holds, and starts it again. Returns what it
     /// had used by then.
     ///

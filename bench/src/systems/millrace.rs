@@ -54,6 +54,11 @@ impl Role {
         })
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Base URL of its HTTP port.
     pub fn address(&self) -> &str {
         &self.address
@@ -169,7 +174,11 @@ fn spawn(binary: &Path, role: &str, config: &Path, log: &Path) -> anyhow::Result
         .with_context(|| format!("start {}", binary.display()))
 }
 
-fn usage(pid: u32) -> anyhow::Result<Usage> {
+/// What any process has used so far.
+///
+/// # Errors
+/// When it is gone.
+pub fn usage(pid: u32) -> anyhow::Result<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read stat")?;
     // Fields 14 and 15, counted after the name, which is in parentheses and may hold spaces.
     let after_name = stat.rsplit(')').next().unwrap_or_default();

@@ -63,6 +63,12 @@ impl ColumnReader {
         PROMOTED + self.promoted.len()
     }
 
+    /// The leaf columns by their paths in the Parquet schema, in order.
+    pub(crate) fn leaf_names(&self) -> impl Iterator<Item = String> {
+        let leaves = self.meta.parquet_schema().columns().iter();
+        leaves.map(|column| column.path().string())
+    }
+
     /// Names of the attributes that have columns of their own, in the order of the columns.
     pub(crate) fn promoted(&self) -> &[String] {
         &self.promoted

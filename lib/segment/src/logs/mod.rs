@@ -45,6 +45,7 @@ mod prune;
 mod scan;
 mod sections;
 mod segment;
+mod sizes;
 mod streams;
 mod tally;
 mod token;
@@ -62,4 +63,5 @@ pub use plan::{
 pub use scan::{LogScan, ScanStats};
 pub use sections::FORMAT_VERSION;
 pub use segment::{LogSegment, VolumeRow};
+pub use sizes::{SegmentSizes, TokenCount, count_tokens};
 pub use streams::MINUTE_NS;

@@ -29,6 +29,7 @@ use super::sections::{
     COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
     STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
 };
+use super::sizes::SegmentSizes;
 use super::streams::{
     MINUTE_NS, Stream, VolumeEntry, decode_levels, decode_streams, decode_volume, matching_streams,
 };
@@ -215,6 +216,11 @@ impl LogSegment {
                 bytes: entry.bytes,
             });
         Ok(rows.collect())
+    }
+
+    /// Stored bytes by section and by column. Reads nothing: opening has fetched it.
+    pub fn sizes(&self) -> SegmentSizes {
+        SegmentSizes::of(&self.shared.bundle, &self.shared.granules, &self.shared.columns)
     }
 
     /// Reads every byte, compares every checksum and decodes every table.
