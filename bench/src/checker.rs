@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn series_differ_by_points_missing_surplus_or_other() {
-        let labels = |app| Labels::from_pairs([("app", app)]);
+        fn labels(app: &str) -> Labels {
+            Labels::from_pairs([("app", app)])
+        }
         let answer = |series: &[(&str, &[(i64, u64)])]| {
             let of = series.iter().map(|(app, points)| {
                 (labels(app), points.iter().copied().collect::<BTreeMap<i64, u64>>())

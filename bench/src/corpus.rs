@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn needles_are_in_the_corpus_or_not_as_they_say() {
         for kind in KINDS {
-            let mut rows = Rows::new(CorpusPlan::new(kind, 3_000_000, 1)).unwrap();
+            let mut rows = Rows::new(CorpusPlan::new(kind, 8_000_000, 1)).unwrap();
             let mut lines = Vec::new();
             while let Some(row) = rows.next_row() {
                 lines.push(row.line.to_owned());

@@ -28,6 +28,7 @@ pub(crate) struct Report {
 /// Each stage alone, in this process, on one thread.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Stages {
+    /// Making lines, detecting their levels and gathering them to batches.
     pub(crate) generate_raw_mb_per_cpu_s: f64,
     pub(crate) encode_raw_mb_per_cpu_s: f64,
     pub(crate) tokenise_raw_mb_per_cpu_s: f64,

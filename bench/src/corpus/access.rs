@@ -12,6 +12,9 @@ const STREAMS: usize = 24;
 /// Requests of one client after another.
 const VISIT_ROWS_MAX: usize = 8;
 
+/// Paths of the site, some far more often asked for.
+const ROUTES: u32 = 3_000;
+
 const SHAPES: [(&str, f64); 7] = [
     (r#"{cip} - - [{ts:clf}] "GET {path} HTTP/1.1" {code} {n} "-" "{ua}" {f} {h16}"#, 30.0),
     (
@@ -79,7 +82,9 @@ impl Recipe for Access {
         for _ in 0..rng.usize(1..=VISIT_ROWS_MAX) {
             self.filler.set_time(out.open(rng));
             let shape = &self.shapes[self.law.draw(rng)];
-            self.filler.fill(shape, &Request::default(), rng, out.text());
+            let route = rng.u32(..ROUTES).min(rng.u32(..ROUTES));
+            let request = Request { route, ..Request::default() };
+            self.filler.fill(shape, &request, rng, out.text());
             out.close(stream, Marks::default());
         }
     }

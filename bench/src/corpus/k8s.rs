@@ -25,6 +25,9 @@ const STACK_ROWS: f64 = 0.02;
 const HOPS_MAX: usize = 3;
 const HOP_ROWS_MAX: usize = 6;
 
+/// Routes of a program: combinations of verb, path, called service and its namespace.
+const ROUTES: u32 = 40;
+
 #[derive(Debug)]
 pub(crate) struct K8s {
     filler: Filler,
@@ -63,7 +66,7 @@ impl K8s {
             let mut programs = Vec::with_capacity(count);
             for n in 0..count {
                 let group = fitting[n % fitting.len()];
-                programs.push(Program::new(group, body, rng));
+                programs.push(Program::new(group, body, &filler, rng));
                 streams.push(labels(group, n, &filler, rng));
             }
             // Some streams say far more than others, but none nothing.
@@ -79,6 +82,7 @@ impl K8s {
         let streams = &bodies[body];
         let (stream, program) = (streams.first + n, &streams.programs[n]);
         filler.set_time(out.open(rng));
+        request.program = stream as u32;
         let shape = &program.shapes[program.law.draw(rng)];
         let traced = !request.trace.is_empty();
         let template = if traced { &shape.traced } else { &shape.untraced };
@@ -120,8 +124,8 @@ impl K8s {
 }
 
 impl Program {
-    fn new(group: &Group, body: Body, rng: &mut Rng) -> Self {
-        let shapes = group.dress(body, rng);
+    fn new(group: &Group, body: Body, filler: &Filler, rng: &mut Rng) -> Self {
+        let shapes = group.dress(body, filler.pool("cls"), rng);
         let weights: Vec<f64> = shapes.iter().map(|shape| shape.weight).collect();
         Self { shapes, law: Zipf::weighted(&weights) }
     }
@@ -140,7 +144,9 @@ impl Recipe for K8s {
             push_hex(rng.u64(..), 16, &mut self.request.trace);
             push_hex(rng.u64(..), 16, &mut self.request.trace);
         }
+        self.request.entity = [rng.u64(..), rng.u64(..)];
         for _ in 0..rng.usize(1..=HOPS_MAX) {
+            self.request.route = rng.u32(..ROUTES).min(rng.u32(..ROUTES));
             self.request.span.clear();
             push_hex(rng.u64(..), 16, &mut self.request.span);
             let body = match rng.u8(..5) {

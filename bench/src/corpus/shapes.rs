@@ -74,7 +74,7 @@ impl Group {
     /// Whether its messages can be written in this body: JSON ones cannot hold quotes as they
     /// are, and some are JSON objects to begin with.
     pub(crate) fn fits(&self, body: Body) -> bool {
-        let object = self.shapes.iter().all(|shape| shape.text.starts_with('{'));
+        let object = self.shapes.iter().all(|shape| shape.object().is_some());
         let quoted = self.shapes.iter().any(|shape| shape.text.contains(['"', '\\']));
         match body {
             Body::Plain => !object,
@@ -85,11 +85,12 @@ impl Group {
 
     /// Its shapes in a body. Which ones are frequent differs from call to call, as between
     /// deployments of one program.
-    pub(crate) fn dress(&self, body: Body, rng: &mut Rng) -> Vec<Dressed> {
+    pub(crate) fn dress(&self, body: Body, loggers: &[String], rng: &mut Rng) -> Vec<Dressed> {
         let mut order: Vec<&Shape> = self.shapes.iter().collect();
         rng.shuffle(&mut order);
         let mut dressed = Vec::with_capacity(order.len());
         for (rank, shape) in order.into_iter().enumerate() {
+            let logger = &loggers[rng.usize(..loggers.len())];
             let share = match shape.level {
                 Level::Info => 1.0,
                 Level::Warn => 0.2,
@@ -101,7 +102,8 @@ impl Group {
                     Body::Json => shape.json(self.style, traced),
                     Body::Logfmt => shape.logfmt(traced),
                 };
-                // Both get the same enumerations.
+                // A message has one logger. Both templates get the same enumerations.
+                let text = text.replacen("{logger}", logger, 1);
                 Template::compile(&text, &mut Rng::with_seed(rng.get_seed()))
             });
             rng.u64(..);
@@ -112,6 +114,11 @@ impl Group {
 }
 
 impl Shape {
+    /// What follows `{"` where the message is a JSON object to begin with.
+    fn object(&self) -> Option<&'static str> {
+        self.text.strip_prefix("{\"")
+    }
+
     fn plain(&self, style: &str, traced: bool) -> String {
         let text = self.text;
         let letter = self.level.word().chars().next().unwrap_or('I');
@@ -124,10 +131,10 @@ impl Shape {
             }
             ("klog", false) => format!("{letter}{{ts:klog}}       1 controller.go:{{n}}] {text}"),
             ("java", true) => format!(
-                "{{ts}} {level:>5} [{{trace}},{{span}}] 1 --- [exec-{{i}}] {{cls}} : {text}"
+                "{{ts}} {level:>5} [{{trace}},{{span}}] 1 --- [exec-{{i}}] {{logger}} : {text}"
             ),
             ("java", false) => {
-                format!("{{ts}} {level:>5} [,] 1 --- [exec-{{i}}] {{cls}} : {text}")
+                format!("{{ts}} {level:>5} [,] 1 --- [exec-{{i}}] {{logger}} : {text}")
             }
             ("go", true) => format!("{{ts:slash}} {level} {text} trace_id={{trace}}"),
             ("go", false) => format!("{{ts:slash}} {level} {text}"),
@@ -143,8 +150,8 @@ impl Shape {
     fn json(&self, style: &str, traced: bool) -> String {
         let level = self.level.word().to_lowercase();
         let trace = if traced { "\"trace_id\":\"{trace}\"," } else { "" };
-        if let Some(fields) = self.text.strip_prefix('{') {
-            return format!("{{\"level\":\"{level}\",\"ts\":\"{{ts:micros}}\",{trace}{fields}");
+        if let Some(fields) = self.object() {
+            return format!("{{\"level\":\"{level}\",\"ts\":\"{{ts:micros}}\",{trace}\"{fields}");
         }
         if style == "go" {
             let (message, pairs) = message_and_pairs(self.text);
@@ -159,7 +166,7 @@ impl Shape {
             );
         }
         format!(
-            "{{\"@timestamp\":\"{{ts}}\",\"level\":\"{}\",\"logger_name\":\"{{cls}}\",\"thread_name\":\"exec-{{i}}\",{trace}\"message\":\"{}\"}}",
+            "{{\"@timestamp\":\"{{ts}}\",\"level\":\"{}\",\"logger_name\":\"{{logger}}\",\"thread_name\":\"exec-{{i}}\",{trace}\"message\":\"{}\"}}",
             self.level.word(),
             self.text
         )
@@ -227,10 +234,10 @@ mod tests {
     fn json_bodies_are_json_and_every_body_has_groups() {
         let mut rng = Rng::with_seed(1);
         let filler = Filler::new(&mut rng);
-        let request = Request { trace: "t".to_owned(), span: "s".to_owned() };
+        let request = Request { trace: "t".to_owned(), ..Request::default() };
         let fitting = |body| groups().into_iter().filter(move |group| group.fits(body));
         for group in fitting(Body::Json) {
-            for shape in group.dress(Body::Json, &mut rng) {
+            for shape in group.dress(Body::Json, filler.pool("cls"), &mut rng) {
                 for template in [&shape.traced, &shape.untraced] {
                     let mut line = String::new();
                     filler.fill(template, &request, &mut rng, &mut line);

@@ -10,7 +10,7 @@ use crate::digits::{push_hex, push_number, push_padded};
 use crate::stamp::{Form, Stamps};
 
 /// Values of one `{e}` at most.
-const ENUMERATION_MAX: usize = 24;
+const ENUMERATION_MAX: usize = 12;
 
 /// Enumerations take their values from this many of the most frequent words.
 const ENUMERATION_WORDS: usize = 2_000;
@@ -133,7 +133,7 @@ fn slot(name: &str, rng: &mut Rng) -> Option<Slot> {
         "w" => Slot::Word,
         "e" => Slot::Enumeration {
             first: rng.u16(..ENUMERATION_WORDS as u16),
-            count: rng.u8(4..=ENUMERATION_MAX as u8),
+            count: rng.u8(3..=ENUMERATION_MAX as u8),
         },
         "trace" => Slot::Trace,
         "span" => Slot::Span,
@@ -147,17 +147,39 @@ fn slot(name: &str, rng: &mut Rng) -> Option<Slot> {
     })
 }
 
-/// A pool of values and how often each is drawn.
+/// A pool of values.
 #[derive(Debug)]
 struct Pool {
     values: Vec<String>,
-    law: Zipf,
+    known: Known,
+}
+
+/// Which values of a pool a program knows.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// The one that belongs to the route.
+    OfRoute,
+    /// This many, the first ones more often.
+    Some(u64),
 }
 
 impl Pool {
-    fn new(values: Vec<String>) -> Self {
-        let law = Zipf::new(values.len());
-        Self { values, law }
+    fn draw(&self, random: u64, request: &Request) -> &str {
+        let program = u64::from(request.program) * 31;
+        let at = match self.known {
+            Known::OfRoute => u64::from(request.route) * 7,
+            Known::Some(count) => ((random >> 8) % count).min((random >> 32) % count),
+        };
+        &self.values[((program + at) % self.values.len() as u64) as usize]
+    }
+}
+
+fn known(pool: &str) -> Known {
+    match pool {
+        "ns" | "dep" | "path" | "verb" => Known::OfRoute,
+        "pod" | "key" => Known::Some(200),
+        "node" | "ua" => Known::Some(12),
+        _ => Known::Some(5),
     }
 }
 
@@ -168,6 +190,12 @@ pub(crate) struct Request {
     pub(crate) trace: String,
     /// 16 hexadecimal digits.
     pub(crate) span: String,
+    /// Which program logs it: each knows a part of every pool.
+    pub(crate) program: u32,
+    /// Which of the program's routes it takes, which decides verb, path, service and namespace.
+    pub(crate) route: u32,
+    /// The order, payment or pod it is about: most ids of its lines.
+    pub(crate) entity: [u64; 2],
 }
 
 /// Fills templates.
@@ -184,7 +212,9 @@ impl Filler {
     /// Pools are chosen by `rng`.
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let words = vocabulary();
-        let pools = POOLS.iter().map(|name| Pool::new(pool_values(name, &words, rng))).collect();
+        let pool =
+            |name: &&str| Pool { values: pool_values(name, &words, rng), known: known(name) };
+        let pools = POOLS.iter().map(pool).collect();
         Self { words, law: Zipf::new(WORDS), pools, stamps: Stamps::new(), time_ns: 0 }
     }
 
@@ -244,7 +274,15 @@ impl Filler {
             }
             Slot::ClientAddress => push_address(skewed(random, 50_000), out),
             Slot::Hex(digits) => push_hex(random, usize::from(digits), out),
-            Slot::Uuid => push_uuid(random, rng.u64(..), out),
+            Slot::Uuid => {
+                let [a, b] = request.entity;
+                // Three of four ids are the one that the request is about.
+                if random & 3 == 0 {
+                    push_uuid(random, rng.u64(..), out)
+                } else {
+                    push_uuid(a, b, out)
+                }
+            }
             Slot::User => push_number(100_000 + skewed(random, 50_000), out),
             Slot::Status => out.push_str(STATUS[(random & 31) as usize]),
             Slot::Version => {
@@ -263,10 +301,7 @@ impl Filler {
             Slot::Trace => out.push_str(&request.trace),
             Slot::Span => out.push_str(&request.span),
             Slot::Time(form) => self.stamps.push(form, out),
-            Slot::Pool(pool) => {
-                let pool = &self.pools[usize::from(pool)];
-                out.push_str(&pool.values[pool.law.draw(rng)]);
-            }
+            Slot::Pool(pool) => out.push_str(self.pools[usize::from(pool)].draw(random, request)),
         }
     }
 }
@@ -380,7 +415,8 @@ mod tests {
         let mut filler = Filler::new(&mut rng);
         filler.set_time(1_700_000_000_123_456_789);
         let template = Template::compile(text, &mut rng);
-        let request = Request { trace: "abc".to_owned(), span: "de".to_owned() };
+        let (trace, span) = ("abc".to_owned(), "de".to_owned());
+        let request = Request { trace, span, ..Request::default() };
         let mut out = String::new();
         filler.fill(&template, &request, &mut rng, &mut out);
         out

@@ -86,6 +86,9 @@ impl Recipe for Wide {
         let stream = self.of_stream.draw(rng);
         for _ in 0..rng.usize(1..=3) {
             self.filler.set_time(out.open(rng));
+            self.request.entity = [rng.u64(..), rng.u64(..)];
+            self.request.route = rng.u32(..1_000);
+            self.request.program = stream as u32;
             let kind = &self.kinds[self.of_kind.draw(rng)];
             self.filler.fill(kind, &self.request, rng, out.text());
             out.close(stream, Marks { json: true, traced: true, ..Marks::default() });
