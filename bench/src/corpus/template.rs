@@ -176,8 +176,8 @@ impl Pool {
 
 fn known(pool: &str) -> Known {
     match pool {
-        "ns" | "dep" | "path" | "verb" => Known::OfRoute,
-        "pod" | "key" => Known::Some(200),
+        "pod" | "ns" | "dep" | "path" | "verb" => Known::OfRoute,
+        "key" => Known::Some(200),
         "node" | "ua" => Known::Some(12),
         _ => Known::Some(5),
     }
@@ -192,7 +192,8 @@ pub(crate) struct Request {
     pub(crate) span: String,
     /// Which program logs it: each knows a part of every pool.
     pub(crate) program: u32,
-    /// Which of the program's routes it takes, which decides verb, path, service and namespace.
+    /// Which of the program's routes it takes, which decides verb, path, service, namespace, pod
+    /// and most enumerations.
     pub(crate) route: u32,
     /// The order, payment or pod it is about: most ids of its lines.
     pub(crate) entity: [u64; 2],
@@ -294,8 +295,9 @@ impl Filler {
             Slot::Word => out.push_str(&self.words[self.law.draw(rng)]),
             Slot::Enumeration { first, count } => {
                 let count = u64::from(count);
-                // The smaller of two draws: the first values are the most frequent.
-                let at = ((random >> 8) % count).min((random >> 32) % count);
+                // What a route is about mostly goes with it.
+                let of_route = (u64::from(request.route) * 5 + u64::from(first)) % count;
+                let at = if random & 3 == 0 { (random >> 8) % count } else { of_route };
                 out.push_str(&self.words[usize::from(first) + at as usize]);
             }
             Slot::Trace => out.push_str(&request.trace),
@@ -325,10 +327,10 @@ fn push_uuid(a: u64, b: u64, out: &mut String) {
     push_hex(a >> 32, 4, out);
     out.push_str("-4");
     push_hex(a >> 48, 3, out);
-    out.push_str("-a");
-    push_hex(b, 3, out);
+    out.push_str(["-8", "-9", "-a", "-b"][(b & 3) as usize]);
+    push_hex(b >> 2, 3, out);
     out.push('-');
-    push_hex(b >> 12, 12, out);
+    push_hex(b >> 14, 12, out);
 }
 
 /// The address of client number `n`: always the same one.
