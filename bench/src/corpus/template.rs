@@ -317,8 +317,8 @@ const STATUS: [&str; 32] = [
 
 /// Below `n`, small ones far more often: the product of two even draws.
 fn skewed(random: u64, n: u64) -> u64 {
-    let product = (random >> 32) * (random & 0xffff_ffff) >> 32;
-    product * n >> 32
+    let product = ((random >> 32) * (random & 0xffff_ffff)) >> 32;
+    (product * n) >> 32
 }
 
 fn push_uuid(a: u64, b: u64, out: &mut String) {

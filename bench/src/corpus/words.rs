@@ -73,7 +73,7 @@ impl Zipf {
     #[inline]
     pub(crate) fn draw(&self, rng: &mut Rng) -> usize {
         let random = rng.u64(..);
-        let column = ((random >> 32) * self.own.len() as u64 >> 32) as usize;
+        let column = (((random >> 32) * self.own.len() as u64) >> 32) as usize;
         if (random as u32) < self.own[column] { column } else { self.other[column] as usize }
     }
 }
