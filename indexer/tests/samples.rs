@@ -50,9 +50,9 @@ fn message(samples: &[(u8, i64, f64)]) -> Message {
     }
     builder.push_metadata(family());
     Message {
-        key: None,
         headers: headers(BatchKind::Samples, &TenantId::default()),
         payload: builder.finish().encode().unwrap().into(),
+        ..Message::default()
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use super::{Piece, Stream, rfc3339};
+use record::rfc3339;
+
+use super::{Piece, Stream};
 
 /// Longest TIME we look for a space in: RFC 3339 with nine digits and an offset has 35 bytes.
 const TIME_BYTES_MAX: usize = 40;

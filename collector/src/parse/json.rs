@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
+use record::rfc3339;
 use serde::Deserialize;
 
-use super::{Piece, Stream, rfc3339};
+use super::{Piece, Stream};
 
 #[derive(Deserialize)]
 struct DockerLine<'a> {

@@ -11,7 +11,6 @@ pub mod cri;
 pub mod json;
 pub mod partial;
 pub mod plain;
-pub mod rfc3339;
 pub mod text;
 
 use std::borrow::Cow;

@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 
 use metrics::counter;
-use record::{DETECTED_LEVEL, Labels, LogBatch, LogBatchBuilder, TimestampNanos};
+use record::{DETECTED_LEVEL, Labels, LogBatch, LogBatchBuilder, TimestampNanos, level, service};
 
 use super::{PushError, PushSection};
-use crate::{level, service, telemetry};
+use crate::telemetry;
 
 /// Reasons spelled out in an answer; the rest is counted.
 const REASONS_MAX: usize = 10;

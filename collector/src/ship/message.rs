@@ -83,6 +83,7 @@ impl Payload {
             key: None,
             headers: headers.map(|(name, value)| (name, Bytes::from(value))).collect(),
             payload: Bytes::from(payload),
+            time_ms: None,
         })
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use record::{DETECTED_LEVEL, SourceId};
+use record::{DETECTED_LEVEL, SourceId, level};
 
 use super::counts::Counts;
 use super::discover::Origin;
@@ -16,7 +16,6 @@ use super::read::Sources;
 use super::sink::{BatchId, Row, Sink};
 use super::streams::{LogStreams, StreamLabels};
 use super::track::{Positions, Track};
-use crate::level;
 use crate::parse::partial::{Extent, FileSerial, Joined, Joiner};
 use crate::parse::plain::ReadTimes;
 use crate::parse::{Grammar, Piece, Stream, container_line, text};

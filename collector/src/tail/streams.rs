@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use record::service::{SERVICE_NAME, with_service_name};
 use record::{Labels, partition_for};
 
 use super::discover::Origin;
 use crate::config::CollectorSection;
 use crate::parse::Stream;
-use crate::service::{SERVICE_NAME, with_service_name};
 
 /// What every stream of this collector has in common.
 #[derive(Clone, Debug)]

@@ -96,9 +96,9 @@ pub fn message(rows: &[Row]) -> Message {
 
 pub fn message_of(tenant: &TenantId, rows: &[Row]) -> Message {
     Message {
-        key: None,
         headers: headers(BatchKind::Logs, tenant),
         payload: log_batch(rows).encode().unwrap().into(),
+        ..Message::default()
     }
 }
 

@@ -33,6 +33,7 @@ pub async fn all(queue: &Queue, name: &str) {
     a_waiting_consumer_wakes_at_once(queue, &format!("{name}.wake")).await;
     every_group_reads_everything(queue, &format!("{name}.groups")).await;
     a_group_shares_its_partitions(queue, &format!("{name}.share")).await;
+    anyone_may_look(queue, &format!("{name}.look")).await;
     watermarks_and_reports(queue, &format!("{name}.marks")).await;
     impossible_messages_are_refused_at_once(queue, &format!("{name}.refuse")).await;
     topics_grow_and_never_shrink(queue, &format!("{name}.grow")).await;
@@ -49,11 +50,13 @@ pub async fn messages_come_back_as_they_were_sent(queue: &Queue, name: &str) {
             key: Some(Bytes::from_static(b"k\x00\xff")),
             headers: vec![header("a", b"1"), header("b", b""), header("a", b"\x00\xff")],
             payload: Bytes::from_static(b"\x00\xff\x00"),
+            time_ms: None,
         },
         Message {
             key: Some(Bytes::new()),
             headers: Vec::new(),
             payload: Bytes::from(vec![b'x'; 300_000]),
+            time_ms: None,
         },
     ];
     append_all(queue, &topic, 0, &sent).await;
@@ -62,6 +65,7 @@ pub async fn messages_come_back_as_they_were_sent(queue: &Queue, name: &str) {
     for ((_, got), sent) in got.iter().zip(&sent) {
         assert_eq!(got.headers, sent.headers);
         assert_eq!(got.payload, sent.payload);
+        assert!(got.time_ms.is_some_and(|time| 0 < time), "a queue tells when it got a message");
         // A broker need not tell an empty key from none.
         assert_eq!(got.key.clone().unwrap_or_default(), sent.key.clone().unwrap_or_default());
     }
@@ -302,6 +306,35 @@ pub async fn impossible_messages_are_refused_at_once(queue: &Queue, name: &str) 
     close(reader).await;
 }
 
+/// `read`, `watermarks` and `check` need no group and leave no trace in one.
+pub async fn anyone_may_look(queue: &Queue, name: &str) {
+    let (topic, at) = topic_of_one(queue, name).await;
+    queue.check().await.expect("a queue in use answers");
+    let nothing = queue.read(&at, Offset(0)).await.expect("read");
+    assert_eq!(nothing, Vec::new());
+    let sent: Vec<Message> = (0..20).map(|number| message(&number.to_string())).collect();
+    append_all(queue, &topic, 0, &sent).await;
+    let (low, high) = queue.watermarks(&at).await.expect("watermarks");
+    assert_eq!((low, high), (Offset(0), Offset(20)));
+    let (mut found, mut next) = (Vec::new(), Offset(5));
+    loop {
+        let more = queue.read(&at, next).await.expect("read");
+        let Some((last, _)) = more.last() else { break };
+        next = last.next();
+        found.extend(more);
+    }
+    let wanted: Vec<(Offset, Message)> =
+        (5..20).map(Offset).zip(sent.iter().skip(5).cloned()).collect();
+    assert_eq!(found, wanted);
+    let beyond = queue.read(&at, Offset(20)).await.expect("read at the end");
+    assert_eq!(beyond, Vec::new());
+    let missing = TopicPartition::new(&topic, Partition(9));
+    assert!(queue.read(&missing, Offset(0)).await.is_err(), "there is no such partition");
+    let mut reader = read_from(queue, "look", &at, Offset(0)).await;
+    assert_eq!(take(&mut *reader, &at, 20).await.len(), 20, "a group still gets everything");
+    close(reader).await;
+}
+
 /// `ensure_topic` is idempotent, adds partitions, and readers find out.
 pub async fn topics_grow_and_never_shrink(queue: &Queue, name: &str) {
     let topic = topic_of(queue, name, 1).await;
@@ -323,7 +356,7 @@ pub async fn topics_grow_and_never_shrink(queue: &Queue, name: &str) {
 
 /// Returns a message with `text` as payload.
 pub fn message(text: &str) -> Message {
-    Message { key: None, headers: Vec::new(), payload: Bytes::copy_from_slice(text.as_bytes()) }
+    Message { payload: Bytes::copy_from_slice(text.as_bytes()), ..Message::default() }
 }
 
 /// Returns the payload as text.

@@ -65,6 +65,22 @@ pub(crate) trait Logs: Send + Sync + fmt::Debug + 'static {
     }
 }
 
+/// Reads without a group: messages from `next` on, none at the end.
+pub(crate) async fn peek<L: Logs>(
+    logs: &L,
+    at: &TopicPartition,
+    mut next: Offset,
+) -> Result<Vec<(Offset, Message)>, QueueError> {
+    loop {
+        match logs.read(at, next, L::Cursor::default()).await? {
+            Found::Messages(messages, _) => return Ok(messages),
+            Found::Lost { last, .. } => next = last.next(),
+            Found::OutOfRange { low, .. } if next < low => next = low,
+            Found::Nothing(_) | Found::OutOfRange { .. } => return Ok(Vec::new()),
+        }
+    }
+}
+
 /// Groups, and the bell that wakes their members.
 #[derive(Debug)]
 pub(crate) struct Hub {

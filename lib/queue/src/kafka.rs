@@ -13,6 +13,7 @@
 
 mod client;
 mod consumer;
+mod peek;
 mod poll;
 mod producer;
 mod rebalance;
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use runtime::clock::SharedClock;
 
-use crate::{Consumer, KafkaSection, Producer, QueueError, Topic};
+use crate::{Consumer, KafkaSection, Message, Offset, Producer, QueueError, Topic, TopicPartition};
 use consumer::KafkaConsumer;
 use producer::KafkaProducer;
 use topics::Topics;
@@ -101,6 +102,34 @@ impl KafkaQueue {
             Arc::clone(&self.topics),
             Arc::clone(&self.clock),
         )?))
+    }
+
+    pub(crate) async fn watermarks(
+        &self,
+        at: &TopicPartition,
+    ) -> Result<(Offset, Offset), QueueError> {
+        self.topics.watermarks(at).await
+    }
+
+    pub(crate) async fn read(
+        &self,
+        at: &TopicPartition,
+        next: Offset,
+    ) -> Result<Vec<(Offset, Message)>, QueueError> {
+        let (low, high) = self.topics.watermarks(at).await?;
+        let next = next.max(low);
+        if high <= next {
+            return Ok(Vec::new());
+        }
+        let (section, clock) = (Arc::clone(&self.section), Arc::clone(&self.clock));
+        let at = at.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || peek::read(&section, &clock, &at, next, high));
+        reading.await.unwrap_or(Err(QueueError::Closed))
+    }
+
+    pub(crate) async fn check(&self) -> Result<(), QueueError> {
+        self.topics.check().await
     }
 
     pub(crate) async fn ensure_topic(

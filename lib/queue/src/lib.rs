@@ -128,6 +128,56 @@ impl Queue {
     }
 }
 
+/// Questions that need no consumer, for whoever watches.
+impl Queue {
+    /// Returns the oldest readable offset of `at` and the offset its next message will get.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::UnknownPartition`], [`QueueError::UnknownTopic`], [`QueueError::Unavailable`].
+    pub async fn watermarks(&self, at: &TopicPartition) -> Result<(Offset, Offset), QueueError> {
+        match &self.implementation {
+            Implementation::Memory(queue) => queue.watermarks(at),
+            Implementation::Local(queue) => queue.watermarks(at),
+            Implementation::Kafka(queue) => queue.watermarks(at).await,
+        }
+    }
+
+    /// Returns messages of `at` from `next` on without joining a group: as many as come in one
+    /// go, none at the end. What was removed or lost is passed over.
+    ///
+    /// For tools; an indexer reads as a [`Consumer`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::UnknownPartition`], [`QueueError::UnknownTopic`], [`QueueError::Unavailable`].
+    pub async fn read(
+        &self,
+        at: &TopicPartition,
+        next: Offset,
+    ) -> Result<Vec<(Offset, Message)>, QueueError> {
+        match &self.implementation {
+            Implementation::Memory(queue) => queue.read(at, next).await,
+            Implementation::Local(queue) => queue.read(at, next).await,
+            Implementation::Kafka(queue) => queue.read(at, next).await,
+        }
+    }
+
+    /// Asks the queue for a sign of life; nothing remembered will do.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unavailable`] when nobody answered, [`QueueError::Config`] when the answer
+    /// was that we may not ask.
+    pub async fn check(&self) -> Result<(), QueueError> {
+        match &self.implementation {
+            Implementation::Memory(queue) => queue.check(),
+            Implementation::Local(_) => Ok(()),
+            Implementation::Kafka(queue) => queue.check().await,
+        }
+    }
+}
+
 impl From<MemoryQueue> for Queue {
     /// Makes a queue of a memory queue whose faults a test keeps in hand.
     fn from(queue: MemoryQueue) -> Self {

@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use runtime::clock::{SharedClock, within};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::embedded::{EmbeddedConsumer, Found, Hub, Logs};
+use crate::embedded::{self, EmbeddedConsumer, Found, Hub, Logs};
 use crate::producer::Lanes;
 use crate::{
     Ack, Consumer, LocalSection, Message, Offset, OnFull, Partition, Producer, QueueError, Topic,
@@ -145,6 +145,18 @@ impl LocalQueue {
         self.inner.reports.join(group, topics)?;
         let logs = Arc::clone(&self.inner);
         Ok(Box::new(EmbeddedConsumer::join(logs, group, topics)))
+    }
+
+    pub(crate) fn watermarks(&self, at: &TopicPartition) -> Result<(Offset, Offset), QueueError> {
+        self.inner.watermarks(at)
+    }
+
+    pub(crate) async fn read(
+        &self,
+        at: &TopicPartition,
+        next: Offset,
+    ) -> Result<Vec<(Offset, Message)>, QueueError> {
+        embedded::peek(&*self.inner, at, next).await
     }
 
     pub(crate) async fn ensure_topic(

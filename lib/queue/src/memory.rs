@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use runtime::clock::SharedClock;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::embedded::{EmbeddedConsumer, Found, Hub, Logs};
+use crate::embedded::{self, EmbeddedConsumer, Found, Hub, Logs};
 use crate::producer::Lanes;
 use crate::{
     Ack, Consumer, MemorySection, Message, Offset, Partition, Producer, QueueError, Topic,
@@ -65,6 +65,27 @@ impl MemoryQueue {
 
     pub fn consumer(&self, group: &str, topics: &[Topic]) -> Box<dyn Consumer> {
         Box::new(EmbeddedConsumer::join(Arc::clone(&self.shared), group, topics))
+    }
+
+    pub(crate) fn watermarks(&self, at: &TopicPartition) -> Result<(Offset, Offset), QueueError> {
+        self.check()?;
+        self.shared.watermarks(at)
+    }
+
+    pub(crate) async fn read(
+        &self,
+        at: &TopicPartition,
+        next: Offset,
+    ) -> Result<Vec<(Offset, Message)>, QueueError> {
+        self.check()?;
+        embedded::peek(&*self.shared, at, next).await
+    }
+
+    pub(crate) fn check(&self) -> Result<(), QueueError> {
+        if self.shared.lock().connected() {
+            return Ok(());
+        }
+        Err(QueueError::unavailable("connection is down"))
     }
 
     /// Returns everything durable in one partition, for a test to compare with.
@@ -173,7 +194,7 @@ impl Producer for MemoryProducer {
         &self,
         topic: &Topic,
         partition: Partition,
-        message: Message,
+        mut message: Message,
     ) -> Result<Ack, QueueError> {
         let at = TopicPartition::new(topic, partition);
         let (bytes, max) = (message.bytes(), self.shared.section.message_bytes_max);
@@ -189,6 +210,7 @@ impl Producer for MemoryProducer {
                 return Err(QueueError::UnknownPartition { at });
             }
             let lane = self.shared.lanes.enter(&at)?;
+            message.time_ms.get_or_insert(self.shared.clock.unix_millis());
             state.submit(Pending { at, message, ack, _room: room }, self.shared.clock.elapsed());
             lane
         };

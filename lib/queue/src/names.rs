@@ -145,13 +145,29 @@ impl fmt::Display for TopicPartition {
 }
 
 /// What travels: for us one batch, with its description in the headers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Two messages are equal when their senders said the same: the time is the queue's affair.
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     pub key: Option<Bytes>,
     /// In the order given; a name may occur more than once.
     pub headers: Vec<(String, Bytes)>,
     pub payload: Bytes,
+    /// When it was made, ms since 1970 UTC: what the sender said, or when the queue got it.
+    ///
+    /// `None` on the way in leaves it to the queue. Every queue tells it on the way out, except a
+    /// Kafka topic from before message times; the local queue always tells its own.
+    pub time_ms: Option<i64>,
 }
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { key, headers, payload, time_ms: _ } = self;
+        (key, headers, payload) == (&other.key, &other.headers, &other.payload)
+    }
+}
+
+impl Eq for Message {}
 
 /// Room a message takes in buffers beyond its own bytes: bookkeeping, and what a broker adds.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;

@@ -239,11 +239,13 @@ async fn the_golden_file_of_version_1_reads_the_same() {
             key: Some("key".into()),
             headers: vec![header("a", b"1"), header("a", b""), header("ä", b"\xff\x00")],
             payload: "short".into(),
+            time_ms: None,
         },
         Message {
             key: Some("".into()),
             headers: vec![],
             payload: "a long payload that repeats, ".repeat(100).into(),
+            time_ms: None,
         },
     ];
     if std::env::var_os("MILLRACE_WRITE_GOLDEN").is_some() {

@@ -161,6 +161,26 @@ impl LogBatch {
         (offsets[lines.len()] - offsets[0]).unsigned_abs().into()
     }
 
+    /// Line bytes of each of [`LogBatch::streams`], of the rows where `mask` is true; of all
+    /// rows without one.
+    ///
+    /// # Panics
+    /// When `mask` is not as long as the batch.
+    pub fn raw_bytes_by_stream(&self, mask: Option<&[bool]>) -> Vec<u64> {
+        if let Some(mask) = mask {
+            assert_eq!(mask.len(), self.len(), "one flag a row");
+        }
+        let mut bytes = vec![0; self.streams.len()];
+        let lines: &StringArray = column(&self.rows, LINE);
+        let lengths = lines.value_offsets().windows(2).map(|ends| ends[1] - ends[0]);
+        for (row, (stream, length)) in self.stream_index.iter().zip(lengths).enumerate() {
+            if mask.is_none_or(|mask| mask[row]) {
+                bytes[*stream as usize] += u64::from(length.unsigned_abs());
+            }
+        }
+        bytes
+    }
+
     /// The rows where `mask` is true, in order.
     ///
     /// # Panics
@@ -429,6 +449,11 @@ mod tests {
         (0..batch.len()).map(row).collect()
     }
 
+    fn kept_lines(rows: &[Row], mask: &[bool], stream: &Labels) -> u64 {
+        let kept = rows.iter().zip(mask).filter(|(row, kept)| **kept && row.stream == *stream);
+        kept.map(|(row, _)| row.line.len() as u64).sum()
+    }
+
     fn any_row() -> impl Strategy<Value = Row> {
         let labels = prop::collection::vec(("[ab]", "[xy]{0,2}"), 0..3);
         let attributes = prop::collection::vec(("[a-c]", ".{0,5}"), 0..3);
@@ -463,6 +488,12 @@ mod tests {
             let kept: Vec<Row> =
                 all.iter().zip(mask).filter(|(_, k)| **k).map(|(r, _)| r.clone()).collect();
             let filtered = joined.filter(mask);
+            let by_stream = joined.raw_bytes_by_stream(Some(mask));
+            prop_assert_eq!(&by_stream, &filtered.raw_bytes_by_stream(None));
+            for (stream, bytes) in joined.streams().iter().zip(by_stream) {
+                let lines = kept_lines(&all, mask, stream);
+                prop_assert_eq!(bytes, lines);
+            }
             prop_assert_eq!(rows(&filtered), kept.clone());
             let again = LogBatch::decode(&filtered.encode().unwrap(), &limits).unwrap();
             prop_assert_eq!(rows(&again), kept);

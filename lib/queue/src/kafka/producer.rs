@@ -236,6 +236,9 @@ fn record(kept: &Kept, number: usize) -> BaseRecord<'_, [u8], [u8], usize> {
     if let Some(key) = &kept.message.key {
         record = record.key(&key[..]);
     }
+    if let Some(time_ms) = kept.message.time_ms {
+        record = record.timestamp(time_ms);
+    }
     if !kept.message.headers.is_empty() {
         let all = OwnedHeaders::new_with_capacity(kept.message.headers.len());
         let all = kept.message.headers.iter().fold(all, |all, (name, value)| {

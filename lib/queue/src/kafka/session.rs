@@ -387,7 +387,7 @@ fn add(outbox: &mut VecDeque<Parcel>, parcel: Parcel, size: usize) {
     outbox.push_back(parcel);
 }
 
-fn copy(message: &BorrowedMessage<'_>) -> Message {
+pub(super) fn copy(message: &BorrowedMessage<'_>) -> Message {
     let bytes = |slice: &[u8]| Bytes::copy_from_slice(slice);
     let headers = message.headers().map_or_else(Vec::new, |all| {
         all.iter()
@@ -401,5 +401,6 @@ fn copy(message: &BorrowedMessage<'_>) -> Message {
         key: message.key().map(bytes),
         headers,
         payload: message.payload().map(bytes).unwrap_or_default(),
+        time_ms: message.timestamp().to_millis(),
     }
 }

@@ -120,6 +120,21 @@ impl Topics {
         }
     }
 
+    /// Asks who is in the cluster. Brokers answer it for any topic, one they do not have too.
+    pub(super) async fn check(&self) -> Result<(), QueueError> {
+        let timeout = self.timeout();
+        let asked = self.asking(move |asker| {
+            asker
+                .fetch_metadata(Some(Topic::LOGS), timeout)
+                .map(|metadata| metadata.brokers().len())
+        });
+        match asked.await {
+            Ok(0) => Err(QueueError::unavailable("no broker is up")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(request_error(&error)),
+        }
+    }
+
     /// Makes sure that `topic` has at least `partitions` partitions, all with a leader.
     pub(super) async fn ensure(&self, topic: &Topic, partitions: u32) -> Result<(), QueueError> {
         let wanted = partitions.max(1);

@@ -245,7 +245,7 @@ impl<'a> Frame<'a> {
             return None;
         }
         let key = (flags & FLAG_KEY != 0).then(|| Bytes::copy_from_slice(key));
-        Some(Message { key, headers, payload })
+        Some(Message { key, headers, payload, time_ms: Some(self.appended_ms) })
     }
 }
 
@@ -294,6 +294,7 @@ mod tests {
             key,
             headers,
             payload,
+            time_ms: None,
         })
     }
 
@@ -313,7 +314,9 @@ mod tests {
             prop_assert_eq!(frame_bytes(&prefix), Some(bytes.len()));
             let frame = Frame::check(7, &bytes).unwrap();
             prop_assert_eq!((frame.offset, frame.appended_ms), (Offset(42), -5));
-            prop_assert_eq!(frame.message().unwrap(), message);
+            let found = frame.message().unwrap();
+            prop_assert_eq!(found.time_ms, Some(-5));
+            prop_assert_eq!(found, message);
         }
 
         #[test]

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use record::Labels;
+use crate::labels::Labels;
 
 /// Level of a line that says nothing of the kind.
 pub const UNKNOWN: &str = "unknown";

@@ -3,7 +3,7 @@
 //! Grafana's log views group by it, so a stream without one gets it from the most telling label
 //! it has.
 
-use record::Labels;
+use crate::labels::Labels;
 
 /// Name of the label.
 pub const SERVICE_NAME: &str = "service_name";
