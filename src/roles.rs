@@ -94,16 +94,16 @@ pub(crate) async fn open_queue(process: &Process) -> anyhow::Result<Queue> {
     Ok(queue)
 }
 
-/// The topics this configuration speaks of, with the partitions each should have.
+/// The topics of our own batches that this configuration speaks of, with the partitions each should
+/// have. Other people's topics are theirs to make.
 #[derive(Debug)]
 struct Topics(Vec<(Topic, u32)>);
 
 impl Topics {
     fn of(process: &Process) -> Self {
         let file = &process.config.file;
-        let configured = file.indexer.topics.logs.iter().chain(&file.indexer.topics.samples);
         let names: BTreeSet<&str> =
-            configured.map(String::as_str).chain([Topic::LOGS, Topic::SAMPLES]).collect();
+            file.indexer.topics.own().chain([Topic::LOGS, Topic::SAMPLES]).collect();
         // Names were checked with the configuration; an illegal one cannot get here.
         let topics = names.into_iter().filter_map(|name| Topic::new(name).ok());
         Self(topics.map(|topic| (topic.clone(), file.queue.partitions_default(&topic))).collect())

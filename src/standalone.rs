@@ -33,6 +33,12 @@ pub(crate) fn fill_in(config: Config) -> anyhow::Result<Config> {
     if file.collector.tail.own_log.as_os_str().is_empty() {
         file.collector.tail.own_log = own_log;
     }
+    // What this process's indexer holds is asked for too, without saying it twice.
+    for topic in file.indexer.topics.logs.iter().map(|topic| &topic.name) {
+        if !file.query.topics.logs.contains(topic) {
+            file.query.topics.logs.push(topic.clone());
+        }
+    }
     config.with_file(file)
 }
 

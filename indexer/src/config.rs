@@ -3,14 +3,15 @@
 //! Always holds after [`Validate`]: no bound is zero, and what one cut holds fits at least twice in
 //! the memory bound, so that rows keep flowing while a cut is published.
 
-use std::collections::BTreeSet;
+mod topics;
+
 use std::time::Duration;
 
-use queue::Topic;
 use runtime::config::{Problem, Validate, at_least, join};
 use serde::{Deserialize, Serialize};
 
 use crate::cut::CutPolicy;
+pub use topics::{LogFormat, LogTopic, TopicsSection};
 
 /// Highest `memory_bytes_max`. Half of it may be cut at once, and all of that may belong in one
 /// segment, which the format ends at 1 GiB.
@@ -51,16 +52,11 @@ pub struct IndexerSection {
     pub answer_threads: usize,
     /// Searches of recent rows that may run or wait at once; further ones are told to come back.
     pub answers_max: usize,
-}
-
-/// Topics by what they hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TopicsSection {
-    /// Topics with batches of log records.
-    pub logs: Vec<String>,
-    /// Topics with batches of samples.
-    pub samples: Vec<String>,
+    /// Time without an answer from the queue after which this process says it is not ready.
+    pub queue_silence_secs_max: u64,
+    /// Pairs of tenant and namespace whose bytes are counted apart; those that come later are
+    /// counted together. Each costs a few metric series.
+    pub cost_pairs_max: usize,
 }
 
 /// When a kind's rows are cut and how many may be held.
@@ -98,13 +94,9 @@ impl Default for IndexerSection {
             build_threads: 2,
             answer_threads: 2,
             answers_max: 64,
+            queue_silence_secs_max: 30,
+            cost_pairs_max: 200,
         }
-    }
-}
-
-impl Default for TopicsSection {
-    fn default() -> Self {
-        Self { logs: vec![Topic::LOGS.to_owned()], samples: vec![Topic::SAMPLES.to_owned()] }
     }
 }
 
@@ -197,27 +189,9 @@ impl Validate for IndexerSection {
         at_least(&mut problems, prefix, "build_threads", self.build_threads, 1);
         at_least(&mut problems, prefix, "answer_threads", self.answer_threads, 1);
         at_least(&mut problems, prefix, "answers_max", self.answers_max, 1);
-        problems
-    }
-}
-
-impl TopicsSection {
-    fn problems(&self, prefix: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (key, topics) in [("logs", &self.logs), ("samples", &self.samples)] {
-            for topic in topics {
-                if let Err(error) = Topic::new(topic) {
-                    problems.push(Problem::new(prefix, key, error.to_string()));
-                }
-                if !seen.insert(topic) {
-                    problems.push(Problem::new(prefix, key, format!("`{topic}` is listed twice")));
-                }
-            }
-        }
-        if seen.is_empty() {
-            problems.push(Problem::new(prefix, "logs", "no topic at all, name at least one"));
-        }
+        let silence = self.queue_silence_secs_max;
+        at_least(&mut problems, prefix, "queue_silence_secs_max", silence, 1);
+        at_least(&mut problems, prefix, "cost_pairs_max", self.cost_pairs_max, 1);
         problems
     }
 }

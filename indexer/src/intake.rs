@@ -5,11 +5,14 @@
 //! place.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use queue::{Message, Offset};
 use record::Limits;
 
-use crate::decode::{Decoded, Poison, decode};
+use crate::cost::Costs;
+use crate::dead_letter;
+use crate::decode::{Decoded, Format, Poison, decode};
 use crate::kind::{Kind, Weight};
 use crate::open::Intake;
 use crate::replay::Replays;
@@ -22,6 +25,10 @@ const BATCH_OVERHEAD_BYTES: u64 = 4_096;
 #[derive(Debug)]
 pub(crate) struct Delivery<K: Kind> {
     pub(crate) messages: VecDeque<(Offset, Message)>,
+    pub(crate) format: Arc<Format>,
+    pub(crate) costs: Arc<Costs>,
+    /// The time of rows that nothing else gives one.
+    pub(crate) now_ns: i64,
     pub(crate) replays: Replays,
     pub(crate) rows: K::Rows,
     /// The next offset to take: everything below was taken or set aside.
@@ -41,8 +48,8 @@ impl<K: Kind> Delivery<K> {
                 continue;
             }
             count_message::<K>(&message);
-            match decode::<K>(&message, &limits) {
-                Ok(decoded) => self.take_batch(offset, decoded),
+            match decode::<K>(&self.format, &message, &limits, self.now_ns) {
+                Ok(decoded) => self.take_batch(offset, &message, decoded),
                 Err(poison) => {
                     self.poison = Some((offset, message, poison));
                     break;
@@ -53,32 +60,41 @@ impl<K: Kind> Delivery<K> {
     }
 
     /// Passes over a message that was set aside.
-    pub(crate) fn skip(&mut self, offset: Offset) {
+    pub(crate) fn skip(&mut self, offset: Offset, message: &Message) {
         self.next = offset.next().0;
         self.taken.messages += 1;
+        self.taken.see(message.time_ms);
     }
 
-    fn take_batch(&mut self, offset: Offset, decoded: Decoded<K::Batch>) {
+    fn take_batch(&mut self, offset: Offset, message: &Message, decoded: Decoded<K::Batch>) {
         let received = K::weigh(&decoded.batch);
-        let batch = K::take(decoded.batch, &mut self.replays);
+        // What was set aside was never taken, although its source went on since: its positions
+        // must not make a replay of it.
+        let batch = if message.header(dead_letter::REPLAYED).is_some() {
+            decoded.batch
+        } else {
+            K::take(decoded.batch, &mut self.replays)
+        };
         let taken = K::weigh(&batch);
         self.next = offset.next().0;
         self.taken.messages += 1;
         self.taken.rows += taken.rows;
         self.taken.raw_bytes += taken.raw_bytes;
-        self.taken.memory_bytes += memory_bytes(decoded.payload_bytes, received, taken);
+        self.taken.memory_bytes += memory_bytes(decoded.bytes, received, taken);
+        self.taken.see(message.time_ms);
+        self.costs.received(K::NAME, &decoded.tenant, &K::shares(&batch));
         K::append(&self.rows, offset.0, &decoded.tenant, batch);
         count_rows::<K>(received, taken);
     }
 }
 
-/// About what the rows taken hold on to, as their share of the payload they came in.
-fn memory_bytes(payload_bytes: usize, received: Weight, taken: Weight) -> u64 {
+/// About what the rows taken hold on to, as their share of the batch they came in.
+fn memory_bytes(batch_bytes: usize, received: Weight, taken: Weight) -> u64 {
     if taken.rows == 0 {
         return 0;
     }
     let share = taken.rows as f64 / received.rows.max(1) as f64;
-    BATCH_OVERHEAD_BYTES + (payload_bytes as f64 * share) as u64
+    BATCH_OVERHEAD_BYTES + (batch_bytes as f64 * share) as u64
 }
 
 fn count_message<K: Kind>(message: &Message) {

@@ -11,6 +11,7 @@ use record::{BatchError, BatchKind, Limits, LogBatch, SampleBatch, TenantId};
 use segment::samples::Head;
 
 use crate::build::{self, Job, Windows};
+use crate::cost::Shares;
 use crate::open::CutPart;
 use crate::replay::Replays;
 
@@ -32,7 +33,13 @@ pub(crate) trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
 
     fn decode(payload: &[u8], limits: &Limits) -> Result<Self::Batch, BatchError>;
 
+    /// Returns rows made of somebody else's message as a batch; `None` where this kind has none.
+    fn adopt(rows: LogBatch) -> Option<Self::Batch>;
+
     fn weigh(batch: &Self::Batch) -> Weight;
+
+    /// Returns the raw bytes of each namespace in the batch.
+    fn shares(batch: &Self::Batch) -> Shares;
 
     /// Returns `batch` without the rows taken before, and remembers the others.
     fn take(batch: Self::Batch, replays: &mut Replays) -> Self::Batch;
@@ -96,8 +103,20 @@ impl Kind for Logs {
         LogBatch::decode(payload, limits)
     }
 
+    fn adopt(rows: LogBatch) -> Option<LogBatch> {
+        Some(rows)
+    }
+
     fn weigh(batch: &LogBatch) -> Weight {
         Weight { rows: batch.len() as u64, raw_bytes: batch.raw_bytes() }
+    }
+
+    fn shares(batch: &LogBatch) -> Shares {
+        let mut shares = Shares::default();
+        for (stream, bytes) in batch.streams().iter().zip(batch.raw_bytes_by_stream(None)) {
+            shares.add(stream, bytes);
+        }
+        shares
     }
 
     fn take(batch: LogBatch, replays: &mut Replays) -> LogBatch {
@@ -167,9 +186,25 @@ impl Kind for Samples {
         SampleBatch::decode(payload, limits)
     }
 
+    fn adopt(_rows: LogBatch) -> Option<SampleBatch> {
+        None
+    }
+
     fn weigh(batch: &SampleBatch) -> Weight {
         let rows = batch.len() as u64;
         Weight { rows, raw_bytes: rows.saturating_mul(SAMPLE_BYTES) }
+    }
+
+    fn shares(batch: &SampleBatch) -> Shares {
+        let mut bytes = vec![0; batch.series().len()];
+        for series in batch.series_index() {
+            bytes[*series as usize] += SAMPLE_BYTES;
+        }
+        let mut shares = Shares::default();
+        for (series, bytes) in batch.series().iter().zip(bytes) {
+            shares.add(series, bytes);
+        }
+        shares
     }
 
     /// Samples need no positions: one that comes twice is the same sample.

@@ -30,14 +30,17 @@ mod acquire;
 mod api;
 mod build;
 mod config;
+mod cost;
 pub mod cut;
 pub mod dead_letter;
 mod decode;
 mod intake;
 mod kind;
+mod lag;
 mod open;
 mod pipeline;
 mod publish;
+mod reachable;
 mod recent;
 mod replay;
 mod source;
@@ -45,6 +48,7 @@ pub mod telemetry;
 mod upload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt;
@@ -57,10 +61,11 @@ use segment::catalog::Catalog;
 use tokio_util::sync::CancellationToken;
 
 pub use build::BuildError;
-pub use config::{IndexerSection, LaneSection, TopicsSection};
+pub use config::{IndexerSection, LaneSection, LogFormat, LogTopic, TopicsSection};
 pub use publish::PublishError;
 
 use pipeline::{Lanes, Pools};
+use reachable::Watch;
 
 /// What an indexer stands on.
 #[derive(Clone, Debug)]
@@ -69,7 +74,8 @@ pub struct Deps {
     pub store: Arc<dyn ObjectStore>,
     pub catalog: Catalog,
     pub clock: SharedClock,
-    /// Gets a part per kind, ready once every assigned partition is acquired.
+    /// Gets a part per kind, ready once every assigned partition is acquired, and one for the
+    /// queue, ready while it answers.
     pub readiness: Readiness,
     /// Base URL of this process, used where the configuration names none.
     pub listen_url: String,
@@ -125,6 +131,7 @@ pub struct Indexer {
     deps: Deps,
     pools: Pools,
     lanes: Lanes,
+    watch: Watch,
 }
 
 impl Indexer {
@@ -135,7 +142,13 @@ impl Indexer {
     pub fn new(section: IndexerSection, deps: Deps) -> Result<Self, IndexerError> {
         let pools = Pools::new(&section).map_err(IndexerError::Threads)?;
         let lanes = Lanes::new(&section, &deps)?;
-        Ok(Self { section, deps, pools, lanes })
+        let watch = Watch {
+            queue: deps.queue.clone(),
+            clock: Arc::clone(&deps.clock),
+            silence_max: Duration::from_secs(section.queue_silence_secs_max),
+            ready: deps.readiness.part("indexer-queue", "queue has not answered yet"),
+        };
+        Ok(Self { section, deps, pools, lanes, watch })
     }
 
     /// Returns the routes of `/internal/v1/`, by which query asks for recent rows.
@@ -150,7 +163,7 @@ impl Indexer {
     /// # Errors
     /// When a kind cannot go on, or not everything could be published within `drain_secs`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), IndexerError> {
-        let Self { section, deps, pools, lanes } = self;
+        let Self { section, deps, pools, lanes, watch } = self;
         let Lanes { logs, samples } = lanes;
         // Either lane's failure stops both: half an indexer would look healthy.
         let stop = stop.child_token();
@@ -160,11 +173,14 @@ impl Indexer {
             }
             result
         };
-        let (logs, samples) = futures::future::join(
+        let lanes = futures::future::join(
             logs.run(&section, &deps, &pools, stop.clone()).map(ended),
             samples.run(&section, &deps, &pools, stop.clone()).map(ended),
-        )
-        .await;
+        );
+        let (logs, samples) = tokio::select! {
+            ended = lanes => ended,
+            () = watch.run() => return Ok(()),
+        };
         logs.and(samples)
     }
 }

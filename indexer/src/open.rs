@@ -39,6 +39,9 @@ struct PartitionRows<K: Kind> {
     sets: VecDeque<RowSet<K>>,
     /// Where the queue stood when the partition was acquired.
     catch_up_to: i64,
+    received: Reach,
+    searchable_ms: Option<i64>,
+    published_ms: Option<i64>,
     /// Set when the partition was taken from us. Its rows still answer for a while, because the
     /// catalog names us as owner until the next one has acquired it.
     retired_at: Option<Duration>,
@@ -68,15 +71,57 @@ pub(crate) struct Intake {
     pub(crate) rows: u64,
     pub(crate) raw_bytes: u64,
     pub(crate) memory_bytes: u64,
+    /// Times of the oldest and the newest message, ms since 1970, where the queue tells them.
+    pub(crate) oldest_ms: Option<i64>,
+    pub(crate) newest_ms: Option<i64>,
 }
 
 impl Intake {
+    /// Notes the time of a message.
+    pub(crate) fn see(&mut self, time_ms: Option<i64>) {
+        self.oldest_ms = earlier(self.oldest_ms, time_ms);
+        self.newest_ms = self.newest_ms.max(time_ms);
+    }
+
     fn add(&mut self, more: Self) {
         self.messages += more.messages;
         self.rows += more.rows;
         self.raw_bytes += more.raw_bytes;
         self.memory_bytes += more.memory_bytes;
+        self.oldest_ms = earlier(self.oldest_ms, more.oldest_ms);
+        self.newest_ms = self.newest_ms.max(more.newest_ms);
     }
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        _ => a.or(b),
+    }
+}
+
+/// How far one owned partition has come, stage by stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) at: TopicPartition,
+    /// Handed to us by the queue.
+    pub(crate) received: Reach,
+    /// Found by questions, or set aside.
+    pub(crate) searchable: Reach,
+    /// In a segment the catalog names.
+    pub(crate) published: Reach,
+    /// Messages that are searchable and not published.
+    pub(crate) unpublished: u64,
+}
+
+/// How far a stage has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// The next offset.
+    pub(crate) next: i64,
+    /// Time of the newest message below it, as far as it is known; of what waits first where none
+    /// has passed since we own the partition.
+    pub(crate) time_ms: Option<i64>,
 }
 
 /// One partition's share of a cut.
@@ -127,6 +172,9 @@ impl<K: Kind> Held<K> {
             epoch,
             sets: VecDeque::from([RowSet::open(published)]),
             catch_up_to: high,
+            received: Reach { next: published, time_ms: None },
+            searchable_ms: None,
+            published_ms: None,
             retired_at: None,
         };
         self.lock().insert(at.clone(), rows);
@@ -137,10 +185,27 @@ impl<K: Kind> Held<K> {
         self.lock().get(at).map(|partition| partition.open().rows.clone())
     }
 
+    /// Notes that the queue handed over messages of `at` below `next`.
+    pub(crate) fn received(&self, at: &TopicPartition, next: i64, time_ms: Option<i64>) {
+        if let Some(partition) = self.lock().get_mut(at) {
+            let received = &mut partition.received;
+            received.next = received.next.max(next);
+            received.time_ms = received.time_ms.max(time_ms);
+        }
+    }
+
+    /// Returns how far each owned partition has come.
+    pub(crate) fn progress(&self) -> Vec<Progress> {
+        let partitions = self.lock();
+        let owned = partitions.iter().filter(|(_, partition)| partition.retired_at.is_none());
+        owned.map(|(at, partition)| partition.progress(at)).collect()
+    }
+
     /// Counts what was appended to the open rows of `at`, all of it below `next`.
     pub(crate) fn advance(&self, at: &TopicPartition, next: i64, intake: Intake, now: Moment) {
         let mut partitions = self.lock();
         let Some(partition) = partitions.get_mut(at) else { return };
+        partition.searchable_ms = partition.searchable_ms.max(intake.newest_ms);
         let open = partition.open_mut();
         open.to = open.to.max(next);
         open.weight.add(intake);
@@ -200,6 +265,7 @@ impl<K: Kind> Held<K> {
         for set in &mut partition.sets {
             if set.stage == Stage::Publishing && set.to <= to {
                 set.stage = Stage::Published { at: now };
+                partition.published_ms = partition.published_ms.max(set.weight.newest_ms);
             }
         }
     }
@@ -242,11 +308,6 @@ impl<K: Kind> Held<K> {
             }
         }
         total
-    }
-
-    /// Returns the messages of `at` that were read and are not published.
-    pub(crate) fn unpublished(&self, at: &TopicPartition) -> Intake {
-        self.lock().get(at).map(PartitionRows::unpublished).unwrap_or_default()
     }
 
     /// Returns the rows of owned partitions that are not published.
@@ -307,6 +368,26 @@ impl<K: Kind> PartitionRows<K> {
 
     fn first_offset(&self) -> i64 {
         self.sets.front().expect("a partition always has an open set").from
+    }
+
+    fn progress(&self, at: &TopicPartition) -> Progress {
+        let waiting = |set: &&RowSet<K>| !matches!(set.stage, Stage::Published { .. });
+        let first = self.sets.iter().find(waiting).unwrap_or_else(|| self.open());
+        let searchable = Reach { next: self.open().to, time_ms: self.searchable_ms };
+        let unpublished = self.unpublished();
+        Progress {
+            at: at.clone(),
+            received: Reach {
+                next: self.received.next.max(searchable.next),
+                time_ms: self.received.time_ms.max(searchable.time_ms),
+            },
+            searchable,
+            published: Reach {
+                next: first.from,
+                time_ms: self.published_ms.or(unpublished.oldest_ms),
+            },
+            unpublished: unpublished.messages,
+        }
     }
 
     fn unpublished(&self) -> Intake {

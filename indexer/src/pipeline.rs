@@ -8,6 +8,7 @@
 //!              │ decode pool                      build pool
 //!              v
 //!            Held rows  <────────── api (answer pool) <── query
+//!              └──────> Lag ───> queue
 //! ```
 //!
 //! One such lane per kind: log records and samples are read, cut and published apart. A lane is
@@ -17,10 +18,11 @@
 //! Stopping follows the data: the source stops reading (or reads to the end of the queue), has
 //! everything it holds published, leaves its consumer group and ends; the publisher ends with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue::Topic;
+use queue::{QueueError, Topic};
 use runtime::admin::ReadyPart;
 use runtime::backoff::Backoff;
 use runtime::cpu::CpuPool;
@@ -30,12 +32,16 @@ use tokio_util::sync::CancellationToken;
 use crate::acquire::Acquirer;
 use crate::api::Recent;
 use crate::build::Windows;
-use crate::config::{IndexerSection, LaneSection};
-use crate::dead_letter::DeadLetters;
+use crate::config::{IndexerSection, LaneSection, LogTopic};
+use crate::cost::Costs;
+use crate::dead_letter::SetAside;
+use crate::decode::Formats;
 use crate::kind::Kind;
+use crate::lag::Lag;
 use crate::open::Held;
 use crate::publish::Publisher;
 use crate::source::{Source, SourceParts};
+use crate::telemetry;
 use crate::upload::Uploader;
 use crate::{Deps, IndexerError};
 
@@ -78,6 +84,8 @@ impl Pools {
 #[derive(Debug)]
 pub(crate) struct Lane<K: Kind> {
     pub(crate) topics: Vec<Topic>,
+    pub(crate) formats: Formats,
+    pub(crate) costs: Arc<Costs>,
     pub(crate) section: LaneSection,
     pub(crate) held: Arc<Held<K>>,
     pub(crate) ready: ReadyPart,
@@ -96,6 +104,7 @@ impl<K: Kind> Lane<K> {
             self.ready.ready();
             return Ok(());
         }
+        telemetry::announce(K::NAME);
         let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
         let (acquired_out, acquired) = mpsc::channel(REQUESTS_MAX);
         let (cuts, cuts_in) = mpsc::channel(CUTS_MAX);
@@ -110,7 +119,9 @@ impl<K: Kind> Lane<K> {
             held: Arc::clone(&self.held),
             clock: Arc::clone(&deps.clock),
             decode: Arc::clone(&pools.decode),
-            letters: DeadLetters::new(deps.queue.clone())?,
+            formats: self.formats,
+            costs: Arc::clone(&self.costs),
+            letters: SetAside::new(deps.queue.clone())?,
             policy: self.section.cut_policy(),
             memory_bytes_max: self.section.memory_bytes_max,
             grace: Duration::from_secs(indexer.recent_grace_secs),
@@ -143,9 +154,16 @@ impl<K: Kind> Lane<K> {
                 length: Duration::from_secs(self.section.window_secs),
                 windows_max: self.section.windows_max,
             },
+            costs: self.costs,
             pauses,
             cuts: cuts_in,
             outcomes: outcomes_out,
+        };
+        let lag = Lag {
+            queue: deps.queue.clone(),
+            held: Arc::clone(&self.held),
+            clock: Arc::clone(&deps.clock),
+            reported: BTreeSet::new(),
         };
         // Ends only with the source, whose end of its channels it serves.
         let acquires = async {
@@ -160,6 +178,7 @@ impl<K: Kind> Lane<K> {
             biased;
             Err(error) = publisher.run() => Err(error.into()),
             () = acquires => Ok(()),
+            () = lag.run() => Ok(()),
             done = source.run(stop.clone(), deps.drain) => done,
             () = gives_up => Err(unpublished(&self.held, indexer.drain_secs)),
         }
@@ -181,6 +200,10 @@ pub(crate) fn recent(deps: &Deps, pools: &Pools, lanes: &Lanes) -> Recent {
     }
 }
 
+fn logs_topics(topics: &[LogTopic]) -> impl Iterator<Item = Result<Topic, QueueError>> {
+    topics.iter().map(|topic| Topic::new(&topic.name))
+}
+
 /// Both lanes of an indexer.
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -190,19 +213,25 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new(section: &IndexerSection, deps: &Deps) -> Result<Self, IndexerError> {
-        let topics = |names: &[String]| -> Result<Vec<Topic>, IndexerError> {
-            Ok(names.iter().map(|name| Topic::new(name)).collect::<Result<_, _>>()?)
-        };
+        let logs: Vec<Topic> =
+            logs_topics(&section.topics.logs).collect::<Result<_, QueueError>>()?;
+        let samples = section.topics.samples.iter().map(|name| Topic::new(name));
+        let samples: Vec<Topic> = samples.collect::<Result<_, QueueError>>()?;
+        let costs = Arc::new(Costs::new(section.cost_pairs_max));
         let waits = "partitions are not assigned yet";
         Ok(Self {
             logs: Lane {
-                topics: topics(&section.topics.logs)?,
+                topics: logs,
+                formats: Formats::of(&section.topics.logs),
+                costs: Arc::clone(&costs),
                 section: section.logs.clone(),
                 held: Arc::default(),
                 ready: deps.readiness.part("indexer-logs", waits),
             },
             samples: Lane {
-                topics: topics(&section.topics.samples)?,
+                topics: samples,
+                formats: Formats::default(),
+                costs,
                 section: section.samples.clone(),
                 held: Arc::default(),
                 ready: deps.readiness.part("indexer-samples", waits),

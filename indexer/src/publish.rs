@@ -25,7 +25,8 @@ use segment::{SegmentId, SegmentMeta};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::build::{BuildError, Job, Windows};
+use crate::build::{BuildError, Built, Job, Windows};
+use crate::cost::{Costs, Shares};
 use crate::cut::Cut;
 use crate::kind::Kind;
 use crate::open::CutPart;
@@ -81,6 +82,7 @@ pub(crate) struct Publisher<K: Kind> {
     /// Segments built and uploaded at once; each is in memory until it is uploaded.
     pub(crate) builds_max: usize,
     pub(crate) windows: Windows,
+    pub(crate) costs: Arc<Costs>,
     pub(crate) pauses: Backoff,
     pub(crate) cuts: mpsc::Receiver<CutSet<K>>,
     pub(crate) outcomes: mpsc::Sender<Outcome>,
@@ -109,12 +111,16 @@ impl<K: Kind> Publisher<K> {
         let mut parts = set.parts;
         let mut fenced = Vec::new();
         while !parts.is_empty() {
-            let segments = self.build_and_upload(&parts).await?;
+            let (segments, shares): (Vec<SegmentMeta>, Vec<Shares>) =
+                self.build_and_upload(&parts).await?.into_iter().unzip();
             check_rows::<K>(&parts, &segments)?;
             match self.commit(&parts, &segments).await? {
                 Decision::Made(state) => {
                     let took = self.clock.elapsed().saturating_sub(started);
                     report::<K>(set.reason, &parts, &segments, state.version, took);
+                    for (segment, shares) in segments.iter().zip(&shares) {
+                        self.costs.published(K::NAME, &segment.tenant, shares, segment.bytes);
+                    }
                     let published = parts.iter().map(settled).collect();
                     return Ok(Outcome { published, fenced, state: Some(state) });
                 }
@@ -135,7 +141,7 @@ impl<K: Kind> Publisher<K> {
     async fn build_and_upload(
         &self,
         parts: &[CutPart<K>],
-    ) -> Result<Vec<SegmentMeta>, PublishError> {
+    ) -> Result<Vec<(SegmentMeta, Shares)>, PublishError> {
         let (owned, windows) = (parts.to_vec(), self.windows);
         let jobs = self.build.run(move || K::jobs(&owned, windows)).await?;
         futures::stream::iter(jobs)
@@ -145,17 +151,17 @@ impl<K: Kind> Publisher<K> {
             .await
     }
 
-    async fn build_one(&self, job: Job) -> Result<SegmentMeta, PublishError> {
+    async fn build_one(&self, job: Job) -> Result<(SegmentMeta, Shares), PublishError> {
         let started = self.clock.elapsed();
         let (tenant, ranges) = (job.tenant.clone(), job.ranges.clone());
-        let built = self.build.run(move || job.run()).await??;
+        let Built { segment, shares } = self.build.run(move || job.run()).await??;
         let seconds = self.clock.elapsed().saturating_sub(started).as_secs_f64();
         metrics::histogram!(telemetry::BUILD_SECONDS, "kind" => K::NAME).record(seconds);
 
         let id = SegmentId::generate(self.clock.unix_nanos());
-        let meta = built.meta(id, tenant, ranges, self.clock.unix_millis());
-        self.uploader.upload(&meta.location(), &built.bytes).await;
-        Ok(meta)
+        let meta = segment.meta(id, tenant, ranges, self.clock.unix_millis());
+        self.uploader.upload(&meta.location(), &segment.bytes).await;
+        Ok((meta, shares))
     }
 
     /// Commits, however long the store takes to answer.

@@ -15,6 +15,7 @@ pub(crate) const ROWS_GIVEN_UP: &str = "millrace_indexer_rows_given_up_total";
 pub(crate) const RAW_BYTES_TAKEN: &str = "millrace_indexer_raw_bytes_taken_total";
 pub(crate) const RAW_BYTES_PUBLISHED: &str = "millrace_indexer_raw_bytes_published_total";
 pub(crate) const DEAD_LETTERS: &str = "millrace_indexer_dead_letters_total";
+pub(crate) const FOREIGN_REPAIRS: &str = "millrace_indexer_foreign_repairs_total";
 pub(crate) const OFFSETS_LOST: &str = "millrace_indexer_offsets_lost_total";
 pub(crate) const CUTS: &str = "millrace_indexer_cuts_total";
 pub(crate) const SEGMENTS: &str = "millrace_indexer_segments_published_total";
@@ -30,7 +31,13 @@ pub(crate) const HELD_BYTES: &str = "millrace_indexer_held_bytes";
 pub(crate) const PAUSED: &str = "millrace_indexer_paused";
 pub(crate) const PAUSES: &str = "millrace_indexer_pauses_total";
 pub(crate) const LAG: &str = "millrace_indexer_lag_messages";
+pub(crate) const LAG_SECONDS: &str = "millrace_indexer_lag_seconds";
 pub(crate) const UNPUBLISHED: &str = "millrace_indexer_unpublished_messages";
+pub(crate) const COST_RAW_BYTES: &str = "millrace_indexer_cost_raw_bytes_total";
+pub(crate) const COST_PUBLISHED_RAW_BYTES: &str = "millrace_indexer_cost_published_raw_bytes_total";
+pub(crate) const COST_STORED_BYTES: &str = "millrace_indexer_cost_stored_bytes_total";
+pub(crate) const MEMORY_BYTES_MAX: &str = "millrace_indexer_memory_bound_bytes";
+pub(crate) const QUEUE_REACHABLE: &str = "millrace_indexer_queue_reachable";
 pub(crate) const ANSWERS: &str = "millrace_indexer_recent_requests_total";
 pub(crate) const ANSWER_SECONDS: &str = "millrace_indexer_recent_seconds";
 
@@ -60,9 +67,27 @@ const fn seconds(
     Metric { name, kind: MetricKind::Histogram, unit: "seconds", help, labels }
 }
 
+/// Reasons of [`DEAD_LETTERS`].
+const REASONS: [&str; 6] = ["headers", "version", "kind", "limits", "payload", "panic"];
+
+/// Exports what alerts watch at 0 from the start: the first increment of a series that was not
+/// there before is no increase.
+pub(crate) fn announce(kind: &'static str) {
+    for reason in REASONS {
+        metrics::counter!(DEAD_LETTERS, "kind" => kind, "reason" => reason).increment(0);
+    }
+    for name in [OFFSETS_LOST, ROWS_TAKEN, ROWS_PUBLISHED] {
+        metrics::counter!(name, "kind" => kind).increment(0);
+    }
+}
+
 /// `logs` or `samples`.
 const KIND: &[&str] = &["kind"];
 const PARTITION: &[&str] = &["topic", "partition"];
+/// `received`, `searchable` or `published`.
+const PARTITION_STAGE: &[&str] = &["topic", "partition", "stage"];
+/// Pairs beyond `cost_pairs_max` are `(other)`.
+const COST: &[&str] = &["kind", "tenant", "namespace"];
 
 /// Names, units and meanings, for `docs/metrics.md` and the exporter.
 pub const METRICS: &[Metric] = &[
@@ -85,6 +110,12 @@ pub const METRICS: &[Metric] = &[
         "messages",
         &["kind", "reason"],
         "Messages set aside in the dead-letter topic; reason is headers, version, kind, limits, payload or panic.",
+    ),
+    counter(
+        FOREIGN_REPAIRS,
+        "rows",
+        &["format", "reason"],
+        "Defects of other people's messages that were repaired to keep the row; reason is kept_raw, utf8, time, fields or value.",
     ),
     counter(
         OFFSETS_LOST,
@@ -120,8 +151,39 @@ pub const METRICS: &[Metric] = &[
     gauge(HELD_BYTES, "bytes", KIND, "Memory of the rows held."),
     gauge(PAUSED, "", KIND, "1 while reading pauses because too much is held in memory."),
     counter(PAUSES, "pauses", KIND, "Times reading paused because too much was held in memory."),
-    gauge(LAG, "messages", PARTITION, "Messages in the queue that are not read yet."),
+    gauge(
+        LAG,
+        "messages",
+        PARTITION_STAGE,
+        "Messages in the queue that have not come so far; stage is received, searchable or published.",
+    ),
+    gauge(
+        LAG_SECONDS,
+        "seconds",
+        PARTITION_STAGE,
+        "Age of the newest message that has come so far, 0 when all have; stage is received, searchable or published.",
+    ),
     gauge(UNPUBLISHED, "messages", PARTITION, "Messages read that are not published yet."),
+    counter(
+        COST_RAW_BYTES,
+        "bytes",
+        COST,
+        "Raw bytes taken in, by whose they are; tenant and namespace are (other) beyond cost_pairs_max pairs.",
+    ),
+    counter(
+        COST_PUBLISHED_RAW_BYTES,
+        "bytes",
+        COST,
+        "Raw bytes in published segments, by whose they are.",
+    ),
+    counter(
+        COST_STORED_BYTES,
+        "bytes",
+        COST,
+        "Bytes of the segments published, shared out by raw bytes: an estimate, before merging.",
+    ),
+    gauge(MEMORY_BYTES_MAX, "bytes", KIND, "Bytes of rows that may be held before reading pauses."),
+    gauge(QUEUE_REACHABLE, "", &[], "1 when the queue answered the last question."),
     counter(
         ANSWERS,
         "requests",

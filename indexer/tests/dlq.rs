@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use indexer::dead_letter;
-use queue::{Message, Partition, Topic, TopicPartition};
+use indexer::dead_letter::{self, DeadLetters, Fate, Replay};
+use queue::{Message, Offset, Partition, Queue, Topic, TopicPartition};
 use record::Limits;
 use support::{Rig, assert_all_published, logs, message, row, until};
 
@@ -131,4 +131,73 @@ async fn a_crash_may_write_a_dead_letter_twice_but_never_drops_it() {
         assert_eq!(text(&letter, dead_letter::OFFSET), offset.to_string());
     }
     assert_all_published(&rig).await;
+}
+
+/// A topic whose first batch was poison for this build, though its source went on.
+#[tokio::test]
+async fn what_was_set_aside_can_be_sent_again_and_is_taken_once() {
+    let rig = Rig::new(1);
+    let early = message(&[row(0, 1, "early", Some((7, 10)))]);
+    let mut poison = early.clone();
+    poison.headers[0].1 = Bytes::from_static(b"999");
+    let offset = rig.send(&logs(0), poison).await;
+    rig.send(&logs(0), message(&[row(0, 2, "late", Some((7, 20)))])).await;
+    rig.start("a").await.stop().await.unwrap();
+    // A crash wrote it twice; somebody else wrote to the topic too.
+    let (_, letter) = rig.memory.messages(&letters()).remove(0);
+    let mut mended = letter.clone();
+    mended.headers[0].1 = early.headers[0].1.clone();
+    rig.send(&letters(), mended).await;
+    rig.send(&letters(), Message { payload: Bytes::from_static(b"?"), ..Message::default() }).await;
+
+    let queue = Queue::from(rig.memory.clone());
+    let mut listed = DeadLetters::open(&queue, &Topic::logs(), Offset(0)).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(letter) = listed.next().await.unwrap() {
+        seen.push((letter.offset, letter.from, letter.from_offset, letter.reason));
+    }
+    let expected = |at: i64| (Offset(at), logs(0), offset, "version".to_owned());
+    assert_eq!(seen, [expected(0), expected(1)]);
+    assert_eq!(listed.strangers(), 1);
+
+    // As after the release that reads it: what is sent again is sound.
+    let mut replay = Replay::open(&queue, &Topic::logs(), Offset(1)).await.unwrap();
+    while replay.step().await.unwrap().is_some() {}
+    let done = replay.done();
+    assert_eq!((done.sent, done.repeated, done.cut), (1, 0, 0));
+    assert_eq!(done.next.get(&Partition(0)), Some(&Offset(2)));
+    let (_, again) = rig.memory.messages(&logs(0)).pop().unwrap();
+    let (mark, rest) = again.headers.split_last().unwrap();
+    assert_eq!((mark.0.as_str(), mark.1.as_ref()), (dead_letter::REPLAYED, b"0/1".as_slice()));
+    assert_eq!(rest, early.headers);
+    assert_eq!(again.payload, early.payload);
+
+    rig.start("a").await.stop().await.unwrap();
+    let state = rig.state().await;
+    let mut lines: Vec<String> =
+        rig.published(&state).await.into_iter().map(|row| row.line).collect();
+    lines.sort();
+    assert_eq!(lines, ["early", "late"], "its source went on, and yet it is no replay");
+}
+
+#[tokio::test]
+async fn of_letters_written_twice_one_is_sent_and_a_cut_one_is_not() {
+    let rig = Rig::new(1);
+    rig.send(&logs(0), poisons().remove(0).0).await;
+    rig.start("a").await.stop().await.unwrap();
+    let (_, letter) = rig.memory.messages(&letters()).remove(0);
+    rig.send(&letters(), letter.clone()).await;
+    let mut cut = letter;
+    cut.headers.push((dead_letter::PAYLOAD_BYTES.to_owned(), Bytes::from_static(b"9000000")));
+    rig.send(&letters(), cut).await;
+    let queue = Queue::from(rig.memory.clone());
+    let mut replay = Replay::open(&queue, &Topic::logs(), Offset(0)).await.unwrap();
+    let mut fates = Vec::new();
+    while let Some((_, fate)) = replay.step().await.unwrap() {
+        fates.push(fate);
+    }
+    assert_eq!(fates, [Fate::Sent, Fate::Repeated, Fate::Cut]);
+    assert_eq!(rig.memory.messages(&logs(0)).len(), 2);
+    let missing = DeadLetters::open(&queue, &Topic::samples(), Offset(0)).await;
+    assert!(matches!(missing, Err(queue::QueueError::UnknownTopic { .. })));
 }

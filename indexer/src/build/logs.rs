@@ -10,7 +10,8 @@ use segment::SegmentKind;
 use segment::logs::{BuildOptions, LogSegmentBuilder};
 use segment::meta::BuiltSegment;
 
-use super::{BuildError, Job, Windows, own_windows, ranges_of};
+use super::{BuildError, Built, Job, Windows, own_windows, ranges_of};
+use crate::cost::Shares;
 use crate::cut::window_start;
 use crate::kind::{HeldBatch, Logs};
 use crate::open::CutPart;
@@ -98,14 +99,19 @@ fn count_windows(
     rows_by_window
 }
 
-fn build(tenant: &TenantId, shares: Vec<Share>) -> Result<BuiltSegment, BuildError> {
+fn build(tenant: &TenantId, parts: Vec<Share>) -> Result<Built, BuildError> {
     let failed = |error: segment::logs::BuildError| BuildError::new(tenant, error);
     let mut builder = LogSegmentBuilder::new(BuildOptions::default());
-    for (held, mask) in shares {
+    let mut shares = Shares::default();
+    for (held, mask) in parts {
+        let bytes = held.batch.raw_bytes_by_stream(mask.as_deref());
+        for (stream, bytes) in held.batch.streams().iter().zip(bytes) {
+            shares.add(stream, bytes);
+        }
         builder.push_batch(&held.batch, mask.as_deref()).map_err(failed)?;
     }
     let built = builder.finish().map_err(failed)?;
-    Ok(BuiltSegment {
+    let segment = BuiltSegment {
         kind: SegmentKind::Logs,
         bytes: built.bytes,
         rows: built.rows,
@@ -113,7 +119,8 @@ fn build(tenant: &TenantId, shares: Vec<Share>) -> Result<BuiltSegment, BuildErr
         time_min_ns: built.time_min,
         time_max_ns: built.time_max,
         footer_bytes: built.footer_bytes,
-    })
+    };
+    Ok(Built { segment, shares })
 }
 
 #[cfg(test)]

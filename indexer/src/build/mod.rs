@@ -20,6 +20,7 @@ use record::TenantId;
 use segment::OffsetRange;
 use segment::meta::BuiltSegment;
 
+use crate::cost::Shares;
 use crate::kind::Kind;
 use crate::open::CutPart;
 
@@ -36,7 +37,14 @@ pub(crate) struct Job {
     pub(crate) tenant: TenantId,
     /// Partitions whose rows are inside.
     pub(crate) ranges: Vec<OffsetRange>,
-    build: Box<dyn FnOnce() -> Result<BuiltSegment, BuildError> + Send>,
+    build: Box<dyn FnOnce() -> Result<Built, BuildError> + Send>,
+}
+
+/// A segment, and whose bytes are in it.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) segment: BuiltSegment,
+    pub(crate) shares: Shares,
 }
 
 /// A segment could not be built: a bug in the format, or rows it cannot express. The rows stay in
@@ -58,12 +66,12 @@ impl Job {
     pub(crate) fn new(
         tenant: TenantId,
         ranges: Vec<OffsetRange>,
-        build: impl FnOnce() -> Result<BuiltSegment, BuildError> + Send + 'static,
+        build: impl FnOnce() -> Result<Built, BuildError> + Send + 'static,
     ) -> Self {
         Self { tenant, ranges, build: Box::new(build) }
     }
 
-    pub(crate) fn run(self) -> Result<BuiltSegment, BuildError> {
+    pub(crate) fn run(self) -> Result<Built, BuildError> {
         (self.build)()
     }
 }

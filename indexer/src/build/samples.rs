@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use queue::TopicPartition;
 use record::{MetricMetadata, TenantId};
-use segment::meta::BuiltSegment;
 use segment::samples::{Head, SamplePlan, SampleSegmentBuilder, SeriesData};
 
-use super::{BuildError, Job, Windows, own_windows, ranges_of};
+use super::{BuildError, Built, Job, Windows, own_windows, ranges_of};
+use crate::cost::Shares;
 use crate::cut::window_start;
-use crate::kind::{Samples, read};
+use crate::kind::{SAMPLE_BYTES, Samples, read};
 use crate::open::CutPart;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -86,8 +86,9 @@ fn build(
     heads: &[Arc<RwLock<Head>>],
     inside: &BTreeSet<i64>,
     length: Duration,
-) -> Result<BuiltSegment, BuildError> {
+) -> Result<Built, BuildError> {
     let mut builder = SampleSegmentBuilder::new();
+    let mut shares = Shares::default();
     let mut metadata: Vec<MetricMetadata> = Vec::new();
     for head in heads {
         let head = read(head);
@@ -95,12 +96,15 @@ fn build(
         for series in head.scan(&everything(tenant)) {
             let kept = keep(series, inside, length);
             if !kept.times.is_empty() {
+                let samples = kept.times.len() as u64;
+                shares.add(&kept.labels, samples.saturating_mul(SAMPLE_BYTES));
                 builder.push(kept);
             }
         }
     }
     builder.push_metadata(&metadata);
-    builder.finish().map_err(|error| BuildError::new(tenant, error))
+    let segment = builder.finish().map_err(|error| BuildError::new(tenant, error))?;
+    Ok(Built { segment, shares })
 }
 
 /// Returns `series` without the samples outside the windows `inside`.

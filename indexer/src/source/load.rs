@@ -1,11 +1,9 @@
-//! How much is held: cuts and their outcomes, the memory bound, how far behind we are.
+//! How much is held: cuts and their outcomes, the memory bound.
 //!
 //! Always holds: at most one cut is under way. Above the memory bound, published rows leave early;
 //! if that is not enough, reading pauses until enough is published.
 
-use std::time::Duration;
-
-use queue::{Offset, TopicPartition};
+use queue::Offset;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -14,9 +12,6 @@ use crate::cut::Cut;
 use crate::kind::Kind;
 use crate::publish::{CutSet, Outcome};
 use crate::telemetry;
-
-/// How often the queue is asked how far it goes, for the lag metric.
-const LAG_EVERY: Duration = Duration::from_secs(10);
 
 /// Reading goes on when less than this share of the memory bound is held.
 const RESUME_NUMERATOR: u64 = 3;
@@ -39,6 +34,7 @@ impl<K: Kind> Source<K> {
         metrics::gauge!(telemetry::HELD_ROWS, "kind" => K::NAME).set(weight.rows as f64);
         metrics::gauge!(telemetry::HELD_BYTES, "kind" => K::NAME).set(weight.memory_bytes as f64);
         metrics::gauge!(telemetry::PARTITIONS, "kind" => K::NAME).set(self.owned.len() as f64);
+        metrics::gauge!(telemetry::MEMORY_BYTES_MAX, "kind" => K::NAME).set(memory_max as f64);
         let resume_below = memory_max / RESUME_DENOMINATOR * RESUME_NUMERATOR;
         if !self.paused && memory_max < weight.memory_bytes {
             warn!(kind = K::NAME, bytes = weight.memory_bytes, "too much is held, reading pauses");
@@ -122,30 +118,4 @@ impl<K: Kind> Source<K> {
             self.fenced(&lost.at, lost.epoch, now).await;
         }
     }
-
-    /// Exports how far we are behind, now and then.
-    pub(super) async fn watch_lag(&mut self) {
-        let now = self.parts.clock.elapsed();
-        if now < self.lag_at {
-            return;
-        }
-        self.lag_at = now.saturating_add(LAG_EVERY);
-        for (at, owned) in &self.owned {
-            let unpublished = self.parts.held.unpublished(at).messages;
-            gauge(telemetry::UNPUBLISHED, at).set(unpublished as f64);
-            if let Ok((_, high)) = self.parts.consumer.watermarks(at).await {
-                set_lag(at, high.0.saturating_sub(owned.next).max(0));
-            }
-        }
-    }
-}
-
-fn gauge(name: &'static str, at: &TopicPartition) -> metrics::Gauge {
-    let topic = at.topic.as_str().to_owned();
-    metrics::gauge!(name, "topic" => topic, "partition" => at.partition.to_string())
-}
-
-/// Exports how many messages of a partition are not read.
-pub(super) fn set_lag(at: &TopicPartition, messages: i64) {
-    gauge(telemetry::LAG, at).set(messages as f64);
 }

@@ -35,9 +35,10 @@ use tracing::{error, info, warn};
 use crate::Drain;
 use crate::IndexerError;
 use crate::acquire::Acquired;
+use crate::cost::Costs;
 use crate::cut::{Cut, CutPolicy, Moment};
-use crate::dead_letter::DeadLetters;
-use crate::decode::Poison;
+use crate::dead_letter::SetAside;
+use crate::decode::{Formats, Poison};
 use crate::intake::Delivery;
 use crate::kind::Kind;
 use crate::open::{Held, Intake};
@@ -60,7 +61,9 @@ pub(crate) struct SourceParts<K: Kind> {
     pub(crate) held: Arc<Held<K>>,
     pub(crate) clock: SharedClock,
     pub(crate) decode: Arc<CpuPool>,
-    pub(crate) letters: DeadLetters,
+    pub(crate) formats: Formats,
+    pub(crate) costs: Arc<Costs>,
+    pub(crate) letters: SetAside,
     pub(crate) policy: CutPolicy,
     pub(crate) memory_bytes_max: u64,
     pub(crate) grace: Duration,
@@ -86,7 +89,6 @@ pub(crate) struct Source<K: Kind> {
     ready: bool,
     /// Whether the queue has given us anything yet.
     joined: bool,
-    lag_at: Duration,
 }
 
 /// A partition we own and read.
@@ -120,7 +122,6 @@ impl<K: Kind> Source<K> {
             paused: false,
             ready: false,
             joined: false,
-            lag_at: Duration::ZERO,
         }
     }
 
@@ -148,7 +149,6 @@ impl<K: Kind> Source<K> {
         self.acquire_due();
         self.bound_memory().await;
         self.cut_if_due();
-        self.watch_lag().await;
         self.tell_ready();
         let turn = tokio::select! {
             biased;
@@ -230,8 +230,14 @@ impl<K: Kind> Source<K> {
     ) -> Result<(), IndexerError> {
         let rows = self.parts.held.open_rows(at);
         let (Some(owned), Some(rows)) = (self.owned.get_mut(at), rows) else { return Ok(()) };
+        if let Some((last, newest)) = messages.last() {
+            self.parts.held.received(at, last.next().0, newest.time_ms);
+        }
         let mut delivery: Delivery<K> = Delivery {
             messages: messages.into(),
+            format: self.parts.formats.get(&at.topic),
+            costs: Arc::clone(&self.parts.costs),
+            now_ns: self.parts.clock.unix_nanos(),
             replays: std::mem::take(&mut owned.replays),
             rows,
             next: owned.next,
@@ -242,7 +248,7 @@ impl<K: Kind> Source<K> {
             delivery = self.parts.decode.run(move || delivery.take()).await?;
             let Some((offset, message, poison)) = delivery.poison.take() else { break };
             self.set_aside(at, offset, &message, &poison).await?;
-            delivery.skip(offset);
+            delivery.skip(offset, &message);
         }
         if let Some(owned) = self.owned.get_mut(at) {
             owned.next = delivery.next;

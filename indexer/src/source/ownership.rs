@@ -9,7 +9,6 @@ use queue::{Offset, QueueError, TopicPartition};
 use segment::catalog::CatalogState;
 use tracing::{info, warn};
 
-use super::load::set_lag;
 use super::{Owned, Source};
 use crate::acquire::Acquired;
 use crate::kind::Kind;
@@ -31,7 +30,6 @@ impl<K: Kind> Source<K> {
         let rows = self.parts.held.retire(at, self.parts.clock.elapsed());
         metrics::counter!(telemetry::ROWS_GIVEN_UP, "kind" => K::NAME, "reason" => "revoked")
             .increment(rows);
-        set_lag(at, 0);
     }
 
     /// Asks for every partition whose time has come, in one request.
@@ -139,7 +137,6 @@ impl<K: Kind> Source<K> {
         let rows = self.parts.held.remove(at);
         metrics::counter!(telemetry::ROWS_GIVEN_UP, "kind" => K::NAME, "reason" => "fenced")
             .increment(rows);
-        set_lag(at, 0);
         match self.parts.consumer.pause(at).await {
             Ok(()) => {
                 self.wanted.insert(at.clone(), now.saturating_add(REACQUIRE_AFTER));
