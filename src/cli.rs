@@ -36,8 +36,52 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// List label names, or the values of one label.
     Labels(LabelsArgs),
+    /// Look at the messages that were set aside, or send them again.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Say what is wrong with a configuration file.
     CheckConfig(CheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List dead letters: where each message stood, and why it was set aside.
+    Ls(DlqArgs),
+    /// Send the messages to where they came from, after what was wrong has been mended.
+    ///
+    /// Dead letters stay where they are: replaying them twice stores their rows twice. The last
+    /// line says where to go on.
+    Replay(DlqReplayArgs),
+}
+
+/// Which dead letters are meant. They are read from the queue itself, not from a server.
+#[derive(Debug, Args)]
+pub(crate) struct DlqArgs {
+    /// Configuration file of the indexer, for the queue and its topics.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Topic whose messages were set aside, without `.dlq`; without it, every topic configured.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// First offset, in each partition of the dead-letter topic.
+    #[arg(long, default_value_t = 0, value_name = "OFFSET")]
+    pub(crate) from: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DlqReplayArgs {
+    /// Configuration file of the indexer, for the queue and its topics.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Topic whose messages were set aside, without `.dlq`.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// First offset, in each partition of the dead-letter topic.
+    #[arg(long, default_value_t = 0, value_name = "OFFSET")]
+    pub(crate) from: i64,
+    /// Only show what would be sent.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How a process is started.

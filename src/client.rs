@@ -1,6 +1,7 @@
-//! Client commands: asking a running Millrace from a terminal.
+//! Client commands: asking a running Millrace from a terminal, and the queue's dead letters.
 
 mod api;
+mod dlq;
 mod entries;
 mod follow;
 mod print;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::cli::{LabelsArgs, Output, QueryAsk, TailArgs};
 use api::Api;
+pub(crate) use dlq::dlq;
 use entries::Entry;
 use follow::Follow;
 use print::Printer;

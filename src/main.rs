@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         },
         Some(Command::Tail(args)) => client::start(client::tail(args)),
         Some(Command::Labels(args)) => client::start(client::labels(args)),
+        Some(Command::Dlq(command)) => client::start(client::dlq(command)),
         Some(Command::CheckConfig(args)) => check::run(&args),
     };
     match done {

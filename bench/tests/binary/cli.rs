@@ -5,6 +5,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use queue::{Message, Partition, Queue, QueueSection, Topic};
+use runtime::clock::SystemClock;
 use support::{Server, Site, eventually, files_below, millrace, run, text};
 
 fn check_config(content: &str) -> (bool, String, String) {
@@ -249,4 +251,54 @@ fn tail_shows_lines_as_they_arrive() {
     let after: Vec<String> = (0..5).map(|number| format!("after {number}")).collect();
     assert_eq!(follower.next_lines(5), after);
     server.stop("TERM");
+}
+
+#[test]
+fn what_was_set_aside_is_listed_and_sent_again() {
+    let site = Site::new();
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    tokio.block_on(async {
+        let clock = SystemClock::shared();
+        let queue = Queue::open(&QueueSection::default(), &site.path("data"), clock).expect("open");
+        queue.ensure_topic(&Topic::logs(), 1).await.expect("a topic");
+        let strange = Message { payload: "who?".into(), ..Message::default() };
+        let producer = queue.producer().expect("a producer");
+        producer.append(&Topic::logs(), Partition(0), strange).await.expect("append");
+    });
+    let server = site.start();
+    let counted = "millrace_indexer_dead_letters_total{kind=\"logs\",reason=\"headers\"} 1";
+    let metrics = || server.get("/metrics").1;
+    eventually("it is set aside", metrics, |metrics| metrics.contains(counted));
+
+    let config = site.path("millrace.yaml").display().to_string();
+    let dlq = |arguments: &[&str]| {
+        let all: Vec<&str> = arguments.iter().copied().chain(["--config", &config]).collect();
+        let done = run(&["dlq"].into_iter().chain(all).collect::<Vec<_>>());
+        (done.status.success(), text(&done.stdout), text(&done.stderr))
+    };
+    let (good, _, err) = dlq(&["ls"]);
+    assert!(!good && err.contains("in use by") && err.contains("stop it first"), "{err}");
+    server.stop("TERM");
+
+    let line = "0/0  millrace.logs/0@0  4 bytes  headers: header `millrace-version` is missing";
+    let (_, out, err) = dlq(&["ls"]);
+    assert_eq!((out.as_str(), err.as_str()), (&*format!("{line}\n"), "1 dead letters\n"));
+    let replay = ["replay", "--topic", "millrace.logs"];
+    let (_, out, err) = dlq(&[&replay[..], &["--dry-run"]].concat());
+    assert_eq!(out, format!("{line}\n"));
+    assert!(err.contains("1 dead letters would be sent; nothing was"), "{err}");
+    let (good, out, err) = dlq(&replay);
+    assert!(good, "{err}");
+    assert_eq!(out, format!("{line}  [sent]\n"));
+    assert_eq!(err, "1 sent, 0 repeated, 0 incomplete; later letters begin at 0/1\n");
+    let (_, out, _) = dlq(&[&replay[..], &["--from", "1"]].concat());
+    assert_eq!(out, "");
+
+    // Nothing was mended, so it is set aside again, from where it was sent to.
+    let server = site.start();
+    let metrics = || server.get("/metrics").1;
+    eventually("it is set aside again", metrics, |metrics| metrics.contains(counted));
+    server.stop("TERM");
+    let (_, out, _) = dlq(&["ls", "--topic", "millrace.logs", "--from", "1"]);
+    assert!(out.starts_with("0/1  millrace.logs/0@1  4 bytes  headers"), "{out}");
 }
