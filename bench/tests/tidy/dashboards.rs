@@ -1,4 +1,4 @@
-//! Every metric and label a dashboard names exists.
+//! Every metric and label that a dashboard or an alert names exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -75,16 +75,38 @@ fn expressions() -> Vec<(String, String, String)> {
     found
 }
 
+/// Every alert rule, with its place.
+fn rules() -> Vec<(String, Value)> {
+    let text = fs::read_to_string(repository().join("dashboards/alerts.yaml")).unwrap();
+    let file: Value = serde_saphyr::from_str(&text).unwrap();
+    let mut found = Vec::new();
+    for group in file["groups"].as_array().unwrap() {
+        for rule in group["rules"].as_array().unwrap() {
+            let name = rule["alert"].as_str().unwrap();
+            found.push((format!("alerts.yaml: {name}"), rule.clone()));
+        }
+    }
+    assert!(found.len() > 8, "only {} alerts: are they there?", found.len());
+    found
+}
+
+/// What PromQL asks, in dashboards and alerts, with its place.
+fn questions() -> Vec<(String, String)> {
+    let panels = expressions().into_iter().filter(|(_, kind, _)| kind == "prometheus");
+    let panels = panels.map(|(place, _, expression)| (place, expression));
+    let rules = rules().into_iter();
+    let rules = rules.map(|(place, rule)| (place, rule["expr"].as_str().unwrap().to_owned()));
+    panels.chain(rules).collect()
+}
+
 #[test]
-fn every_metric_of_a_dashboard_is_exported_with_its_labels() {
+fn every_metric_asked_for_is_exported_with_its_labels() {
     let exported = exported();
     let name = Regex::new(r"\b(?:millrace|process|node)_[a-z0-9_]+").unwrap();
     let grouping = Regex::new(r"\b(?:by|without) \(([^)]*)\)").unwrap();
+    let matcher = Regex::new(r"\b((?:millrace|process|node)_[a-z0-9_]+)\{([^}]*)\}").unwrap();
     let mut seen = 0;
-    for (place, kind, expression) in expressions() {
-        if kind != "prometheus" {
-            continue;
-        }
+    for (place, expression) in questions() {
         let mut labels: BTreeSet<&str> = BTreeSet::new();
         for found in name.find_iter(&expression) {
             let known = exported.get(found.as_str());
@@ -93,6 +115,13 @@ fn every_metric_of_a_dashboard_is_exported_with_its_labels() {
             );
             seen += 1;
         }
+        for found in matcher.captures_iter(&expression) {
+            let known = &exported[&found[1]];
+            for label in found[2].split(',').filter_map(|one| one.split(['=', '!']).next()) {
+                let label = label.trim();
+                assert!(known.contains(label), "{place}: {} has no label `{label}`", &found[1]);
+            }
+        }
         for found in grouping.captures_iter(&expression) {
             for label in found[1].split(',').map(str::trim) {
                 assert!(labels.contains(label), "{place}: no metric has the label `{label}`");
@@ -100,6 +129,33 @@ fn every_metric_of_a_dashboard_is_exported_with_its_labels() {
         }
     }
     assert!(seen > 20, "only {seen} metrics found");
+}
+
+/// An alert is of use when it says what is wrong, how bad it is and where to look; what it says of
+/// its labels must be among those its expression keeps.
+#[test]
+fn every_alert_says_what_is_wrong_and_where_to_look() {
+    let grouping = Regex::new(r"\bby \(([^)]*)\)").unwrap();
+    let mention = Regex::new(r"\$labels\.([a-z_]+)").unwrap();
+    let mut names = BTreeSet::new();
+    for (place, rule) in rules() {
+        assert!(names.insert(rule["alert"].as_str().unwrap().to_owned()), "{place} twice");
+        let severity = rule["labels"]["severity"].as_str();
+        assert!(matches!(severity, Some("critical" | "warning")), "{place}: {severity:?}");
+        let kept: BTreeSet<String> = grouping
+            .captures_iter(rule["expr"].as_str().unwrap())
+            .flat_map(|found| {
+                found[1].split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>()
+            })
+            .collect();
+        for text in ["summary", "description"] {
+            let text = rule["annotations"][text].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{place} lacks a text");
+            for found in mention.captures_iter(text) {
+                assert!(kept.contains(&found[1]), "{place}: `{}` is not kept", &found[1]);
+            }
+        }
+    }
 }
 
 #[test]
