@@ -253,7 +253,7 @@ proptest! {
     fn no_bytes_stop_a_decoder(payload in prop::collection::vec(any::<u8>(), 0..200)) {
         for format in [LogFormat::Json, LogFormat::Raw] {
             let read = read(&topic(format), &message(payload.clone()));
-            prop_assert!(1 <= read.unwrap().batch.len(), "{:?}", format);
+            prop_assert!(!read.unwrap().batch.is_empty(), "{:?}", format);
         }
         if let Err(poison) = read(&topic(LogFormat::OtlpProto), &message(payload)) {
             prop_assert_eq!(poison.reason(), "payload");
@@ -287,12 +287,12 @@ proptest! {
         let batch = json(&Value::Array(objects.clone()));
         prop_assert_eq!(batch.len(), objects.len());
         for (row, object) in objects.iter().enumerate() {
-            let line = batch.line(row);
+            let (line, text) = (batch.line(row), object.to_string());
             let said = object.as_object().is_some_and(|fields| {
                 let lines = ["message", "log"].iter().filter_map(|name| fields.get(*name)?.as_str());
                 lines.map(|text| text.strip_suffix('\n').unwrap_or(text)).any(|text| text == line)
             });
-            prop_assert!(said || line == object.to_string(), "{} of {}", line, object);
+            prop_assert!(said || line == text, "{} of {}", line, text);
             prop_assert!(!batch.stream(row).is_empty());
         }
         prop_assert!(LogBatch::decode(&batch.encode().unwrap(), &Limits::default()).is_ok());
