@@ -109,6 +109,7 @@ pub fn message(batch: &LogBatch) -> Result<Message, BatchError> {
         key: None,
         headers: headers.map(|(name, value)| (name, Bytes::from(value))).collect(),
         payload: Bytes::from(batch.encode()?),
+        ..Message::default()
     })
 }
 
