@@ -41,6 +41,32 @@ pub(crate) enum Command {
     Dlq(DlqCommand),
     /// Say what is wrong with a configuration file.
     CheckConfig(CheckArgs),
+    /// Look after the catalog of published segments.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Check the store and everything in the catalog, and say what to do about what is wrong.
+    ///
+    /// Probes whether the store creates objects atomically, replays every commit, compares the
+    /// snapshots, and looks for the object of every published segment. Changes nothing; may run
+    /// beside a running system.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Configuration file of any role; its `store` section counts.
+    #[arg(long, value_name = "FILE", required_unless_present = "data_dir")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder that a standalone process keeps everything in.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Report unknown keys of the file but do not fail because of them.
+    #[arg(long)]
+    pub(crate) ignore_unknown_config: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod catalog;
 mod check;
 mod cli;
 mod client;
@@ -16,7 +17,7 @@ mod roles;
 mod stage;
 mod standalone;
 
-use cli::{Ask, Cli, Command};
+use cli::{Ask, CatalogCommand, Cli, Command};
 use process::Role;
 
 /// Exit code for a wrong command line or configuration, as clap uses it.
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         Some(Command::Labels(args)) => client::start(client::labels(args)),
         Some(Command::Dlq(command)) => client::start(client::dlq(command)),
         Some(Command::CheckConfig(args)) => check::run(&args),
+        Some(Command::Catalog(CatalogCommand::Doctor(args))) => {
+            client::start(catalog::doctor(args))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,7 +19,7 @@ use runtime::backoff::Backoff;
 use runtime::clock::SharedClock;
 use segment::catalog::{Catalog, CatalogOptions, PREFIX, doctor};
 use segment::store;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::process::{Port, Process};
 use crate::stage::Stage;
@@ -150,9 +150,13 @@ impl Published {
             .context("ask the store")?;
         let writer = format!("{role}@{}", process.config.file.collector.node_name());
         let options = CatalogOptions::new(Arc::clone(&process.clock), writer);
-        let catalog = Catalog::open(Arc::clone(&store), PREFIX, options.clone())
+        let (catalog, stopped) = Catalog::open_to_read(Arc::clone(&store), PREFIX, options.clone())
             .await
             .context("open the catalog")?;
+        if let Some(error) = stopped {
+            // What was published before it goes on answering; nothing is published after it.
+            error!(%error, "catalog can be read only so far; run `millrace catalog doctor`");
+        }
         Ok(Self { store, catalog, options })
     }
 

@@ -53,6 +53,8 @@ struct RowSet<K: Kind> {
     to: i64,
     rows: K::Rows,
     weight: Intake,
+    /// Offsets in between that the queue had lost: first, and next after the last.
+    lost: Vec<(i64, i64)>,
     first_arrival: Option<Moment>,
     stage: Stage,
 }
@@ -134,6 +136,8 @@ pub(crate) struct CutPart<K: Kind> {
     pub(crate) to: i64,
     pub(crate) rows: K::Rows,
     pub(crate) weight: Intake,
+    /// Offsets in between that nobody can read any more: first, and next after the last.
+    pub(crate) lost: Vec<(i64, i64)>,
     /// Positions the rows raised.
     pub(crate) sources: Vec<(SourceId, u64)>,
 }
@@ -212,6 +216,14 @@ impl<K: Kind> Held<K> {
         open.first_arrival.get_or_insert(now);
     }
 
+    /// Counts offsets that the queue has lost as taken: they are published as covered by nothing.
+    pub(crate) fn pass_over(&self, at: &TopicPartition, from: i64, to: i64, now: Moment) {
+        if let Some(partition) = self.lock().get_mut(at) {
+            partition.open_mut().lost.push((from, to));
+        }
+        self.advance(at, to, Intake { messages: 1, ..Intake::default() }, now);
+    }
+
     /// Returns what is open over all partitions; the caller knows the sources.
     pub(crate) fn open(&self, sources: usize) -> OpenRows {
         let mut open = OpenRows { sources, ..OpenRows::default() };
@@ -248,6 +260,7 @@ impl<K: Kind> Held<K> {
                 to: open.to,
                 rows: open.rows.clone(),
                 weight: open.weight,
+                lost: std::mem::take(&mut open.lost),
                 sources: Vec::new(),
             });
             let next = open.to;
@@ -408,6 +421,7 @@ impl<K: Kind> RowSet<K> {
             to: from,
             rows: K::Rows::default(),
             weight: Intake::default(),
+            lost: Vec::new(),
             first_arrival: None,
             stage: Stage::Open,
         }

@@ -1,77 +1,17 @@
-//! Kill it anywhere, send rows again, take partitions away: each row is published exactly once, in
+//! Fail requests, send rows again, crash, take partitions away: each row is published exactly once, in
 //! order.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use indexer::Drain;
 use proptest::prelude::*;
+use queue::Topic;
 use segment::store::faulty::{Fault, Operation};
-use support::{Rig, Row, Running, assert_all_published, logs, message, row, until};
-
-/// Where an indexer is killed.
-#[derive(Clone, Copy, Debug)]
-enum Point {
-    BeforeAcquire,
-    AfterAcquire,
-    BeforeUpload,
-    AfterUpload,
-    BeforeCommit,
-    AfterCommit,
-}
-
-const POINTS: [Point; 6] = [
-    Point::BeforeAcquire,
-    Point::AfterAcquire,
-    Point::BeforeUpload,
-    Point::AfterUpload,
-    Point::BeforeCommit,
-    Point::AfterCommit,
-];
-
-/// Makes the store stop an indexer dead at `point`; the counter says when it got there.
-fn stop_at(rig: &Rig, point: Point) -> Arc<AtomicUsize> {
-    let arrived = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&arrived);
-    let mut uploaded = false;
-    let mut stopped = false;
-    rig.faults.choose(move |operation, path| {
-        let put = operation == Operation::Put;
-        let upload = put && path.as_ref().starts_with("segments/");
-        let commit = put && path.as_ref().contains("commits/");
-        if stopped {
-            // A dead process asks nothing more.
-            counter.fetch_add(1, Ordering::SeqCst);
-            return Some(Fault::Hang);
-        }
-        let here = match point {
-            Point::BeforeAcquire | Point::AfterAcquire => commit && !uploaded,
-            Point::BeforeUpload | Point::AfterUpload => upload,
-            Point::BeforeCommit | Point::AfterCommit => commit && uploaded,
-        };
-        uploaded |= upload;
-        if !here {
-            return None;
-        }
-        stopped = true;
-        match point {
-            Point::BeforeAcquire | Point::BeforeUpload | Point::BeforeCommit => {
-                counter.fetch_add(1, Ordering::SeqCst);
-                Some(Fault::Hang)
-            }
-            // It is done, and the next request finds that the process does not answer any more.
-            Point::AfterAcquire | Point::AfterUpload | Point::AfterCommit => {
-                Some(Fault::LoseAnswer)
-            }
-        }
-    });
-    arrived
-}
+use support::{Rig, Row, Running, assert_all_published, logs, message, row, send_some, until};
 
 /// The same numbers for the same seed.
 struct Dice(u64);
@@ -83,38 +23,6 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
-    }
-}
-
-async fn send_some(rig: &Rig, round: u8) {
-    for number in 0_u8..6 {
-        let partition = number % 2;
-        let offset = u64::from(round) * 100 + u64::from(number);
-        let rows: Vec<Row> = (0..3)
-            .map(|part| {
-                let line = format!("round {round} line {number}.{part}");
-                row(partition, i64::from(number), &line, Some((partition, offset * 10 + part)))
-            })
-            .collect();
-        rig.send(&logs(i32::from(partition)), message(&rows)).await;
-        rig.send(&logs(i32::from(partition)), message(&rows)).await;
-    }
-}
-
-#[tokio::test]
-async fn killed_before_and_after_every_durable_step() {
-    for point in POINTS {
-        let rig = Rig::new(2);
-        send_some(&rig, 0).await;
-        let arrived = stop_at(&rig, point);
-        let running = rig.start("a").await;
-        until(&format!("{point:?}"), async || (0 < arrived.load(Ordering::SeqCst)).then_some(()))
-            .await;
-        running.crash().await;
-        rig.faults.clear();
-        send_some(&rig, 1).await;
-        rig.start("a").await.stop().await.unwrap();
-        assert_all_published(&rig).await;
     }
 }
 
@@ -144,6 +52,48 @@ async fn answers_lost_and_late_puts_publish_nothing_twice() {
         running.stop().await.unwrap();
         assert_all_published(&rig).await;
     }
+}
+
+/// A partition that stays where it is goes on being filled: it is not even taken over anew.
+#[tokio::test]
+async fn a_join_takes_over_only_what_moves() {
+    let mut rig = Rig::new(4);
+    rig.drain = Drain::Held;
+    rig.section.logs.cut_raw_bytes_max = 1 << 20;
+    let first = rig.start("a").await;
+    for stream in 0..4 {
+        let rows = [row(stream, 1, &format!("line of {stream}"), Some((stream, 1)))];
+        rig.send(&logs(i32::from(stream)), message(&rows)).await;
+    }
+    until("all taken", async || {
+        let (rows, _) = first.recent(&*rig.state().await).await.ok()?;
+        (rows.len() == 4).then_some(())
+    })
+    .await;
+    let owners = async || {
+        let state = rig.state().await;
+        let of = |partition| state.partition(Topic::LOGS, partition).cloned().unwrap();
+        [0, 1, 2, 3].map(of).map(|known| (known.owner, known.epoch))
+    };
+    assert_eq!(owners().await, [(); 4].map(|()| ("http://a".to_owned(), 1)));
+
+    let second = rig.start("b").await;
+    let shared = until("two have moved", async || {
+        let shared = owners().await;
+        let moved = shared.iter().filter(|(owner, _)| owner == "http://b").count();
+        (moved == 2).then_some(shared)
+    })
+    .await;
+    for (owner, epoch) in shared {
+        assert_eq!(epoch, if owner == "http://b" { 2 } else { 1 }, "{owner}");
+    }
+    // What the first held of the partitions it kept is still there, unpublished and searchable.
+    assert!(rig.state().await.segments.is_empty());
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    rig.drain = Drain::ToHighWatermark;
+    rig.start("last").await.stop().await.unwrap();
+    assert_all_published(&rig).await;
 }
 
 /// What happens to two indexers that share two partitions.

@@ -17,6 +17,7 @@ use segment::logs::VolumeRow;
 use segment::logs::plan::{LineFilter, LineFilterOp, LogPlan};
 use segment::recent::{Ask, LOGS_SCAN, LOGS_STREAMS, LOGS_VOLUME, StreamPlan};
 use segment::store::faulty::{Fault, Operation};
+use support::metrics::Seen;
 use support::{
     Rig, Row, Running, assert_all_published, by_stream, log_batch, logs, message, message_of, pin,
     pins, row, until,
@@ -336,6 +337,39 @@ async fn offsets_the_queue_lost_are_passed_over_and_the_rest_is_published() {
     assert_eq!(state.partition(Topic::LOGS, 0).unwrap().published, 10);
     let lines: Vec<i64> = rig.published(&state).await.into_iter().map(|row| row.time).collect();
     assert_eq!(lines, [3, 4, 5, 8, 9]);
+    // No segment claims what nobody has read.
+    let ranges = state.segments.values().flat_map(|meta| &meta.ranges);
+    let covered: Vec<(i64, i64)> = ranges.map(|range| (range.from, range.to)).collect();
+    assert_eq!(covered, [(3, 6), (8, 10)]);
+}
+
+/// Retention passes a reader that was stopped for too long: nothing else is lost, and what is lost
+/// is counted exactly.
+#[tokio::test]
+async fn a_position_below_the_start_of_the_log_is_counted_and_reading_goes_on_from_there() {
+    let rig = Rig::new(1);
+    let send = async |range: std::ops::Range<i64>| {
+        for number in range {
+            rig.send(&logs(0), message(&[row(0, number, &format!("line {number}"), None)])).await;
+        }
+    };
+    send(0..4).await;
+    rig.start("a").await.stop().await.unwrap();
+    send(4..20).await;
+    rig.memory.trim(&logs(0), queue::Offset(11));
+
+    let seen = Seen::default();
+    let watching = seen.watch();
+    let running = rig.start("b").await;
+    send(20..25).await;
+    running.stop().await.unwrap();
+    drop(watching);
+    assert_eq!(seen.last("millrace_indexer_offsets_lost_total{kind=logs}"), 7.0);
+    let state = rig.state().await;
+    let lines: Vec<i64> = rig.published(&state).await.into_iter().map(|row| row.time).collect();
+    assert_eq!(lines, (0..4).chain(11..25).collect::<Vec<i64>>());
+    let ranges = state.segments.values().flat_map(|meta| &meta.ranges);
+    assert!(ranges.clone().all(|range| range.to <= 4 || 11 <= range.from), "4..11 is covered");
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use query::QuerySection;
 use record::{Labels, TenantId};
-use segment::catalog::Op;
+use segment::catalog::{Op, PREFIX};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use world::{FakeIndexer, Row, SECOND, World, encoded};
@@ -339,6 +340,35 @@ async fn a_corrupt_and_a_missing_segment_are_set_aside_by_name() {
     let labels = world.get(&format!("/loki/api/v1/labels?start=0&end={:019}", 60 * SECOND)).await;
     assert_eq!(labels.json()["data"], json!(["app", "pod"]));
     assert!(labels.warnings().contains(&corrupt.id.to_string()), "{}", labels.warnings());
+}
+
+#[tokio::test]
+async fn a_damaged_commit_leaves_the_last_sound_state_answering_with_a_warning() {
+    let mut world = World::new().await;
+    world.publish(&rows()[..1]).await;
+    world.publish(&rows()[1..2]).await;
+    let path = Path::from(format!("{PREFIX}/commits/{:020}", 3));
+    let sound = world.store.get(&path).await.unwrap().bytes().await.unwrap();
+    world.store.put(&path, sound.slice(..sound.len() / 2).into()).await.unwrap();
+    // The indexer has published the second row and forgotten it.
+    world.indexer.plan_again.store(100, Ordering::Relaxed);
+
+    // One that starts now cannot get past the first row, and says so.
+    let router = world.another_query().await;
+    let path_of = range_path(r#"{app=~".+"}"#);
+    let answer = world.get_from(&router, &path_of).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let warnings = answer.warnings();
+    assert!(warnings.contains("commits/00000000000000000003` is damaged"), "{warnings}");
+    assert!(warnings.contains("beyond the catalog version that can be read"), "{warnings}");
+    assert!(answer.text().contains("first") && !answer.text().contains("second"));
+
+    // Restored, it goes on by itself.
+    world.store.put(&path, sound.into()).await.unwrap();
+    world.indexer.plan_again.store(0, Ordering::Relaxed);
+    let answer = world.get_from(&router, &path_of).await;
+    assert_eq!(answer.warnings(), "");
+    assert!(answer.text().contains("second"), "{}", answer.text());
 }
 
 #[tokio::test]

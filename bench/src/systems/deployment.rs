@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
-use segment::store::{S3Section, Secret, StoreSection};
+use runtime::config::Secret;
+use segment::store::{S3Section, StoreSection};
 
 use super::kafka::Kafka;
 use super::millrace::{Role, Usage, free_port};
@@ -33,6 +34,9 @@ pub struct Deployment {
     store: Arc<dyn ObjectStore>,
     loki: Loki,
     pods: PathBuf,
+    binary: PathBuf,
+    folder: PathBuf,
+    settings: String,
 }
 
 impl Deployment {
@@ -42,7 +46,19 @@ impl Deployment {
     /// # Errors
     /// When something does not come up; the error holds the end of its log.
     pub async fn start(binary: &Path, folder: &Path, settings: &str) -> anyhow::Result<Self> {
-        let kafka = Kafka::start(&folder.join("kafka"))?;
+        Self::start_on(Kafka::start(&folder.join("kafka"))?, binary, folder, settings).await
+    }
+
+    /// As [`Self::start`], on a broker that runs already, such as one with topics of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(
+        kafka: Kafka,
+        binary: &Path,
+        folder: &Path,
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let s3 = S3::start(&folder.join("s3"))?;
         let pods = folder.join("pods");
         std::fs::create_dir_all(&pods).context("create pod folder")?;
@@ -56,7 +72,21 @@ impl Deployment {
         let (collector, indexer, query) = (role("collector")?, role("indexer")?, role("query")?);
         let loki = Loki::new(query.address());
         let store = open_store(&s3, folder)?;
-        let mut deployment = Self { collector, indexer, query, kafka, s3, store, loki, pods };
+        let (folder, settings) = (folder.to_owned(), settings.to_owned());
+        let binary = binary.to_owned();
+        let mut deployment = Self {
+            collector,
+            indexer,
+            query,
+            kafka,
+            s3,
+            store,
+            loki,
+            pods,
+            binary,
+            folder,
+            settings,
+        };
         deployment.ready().await?;
         Ok(deployment)
     }
@@ -70,6 +100,23 @@ impl Deployment {
             role.ready(ROLE_DEADLINE).await?;
         }
         Ok(())
+    }
+
+    /// Starts one more indexer in the same groups; `name` is its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn another_indexer(&self, name: &str) -> anyhow::Result<Role> {
+        let port = free_port()?;
+        let text = configuration(name, port, &self.folder, &self.kafka, &self.s3, &self.pods);
+        let config = self.folder.join(format!("{name}.yaml"));
+        std::fs::write(&config, text + &self.settings).context("write configuration")?;
+        Role::start(&self.binary, "indexer", &config, port, &self.folder)
+    }
+
+    /// The bucket as this deployment sees it.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
     }
 
     /// The pod log root the collector reads.

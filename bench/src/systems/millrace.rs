@@ -104,6 +104,27 @@ impl Role {
         drop(self.child.wait());
     }
 
+    /// Stops it where it stands, as a machine that hangs would; it keeps its connections.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Lets a frozen one go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).context("signal")
+    }
+
     /// Starts it again with the same configuration.
     ///
     /// # Errors
@@ -120,8 +141,7 @@ impl Role {
     /// When it does not end in time.
     pub async fn terminate(&mut self, deadline: Duration) -> anyhow::Result<(ExitStatus, Usage)> {
         let mut used = self.usage()?;
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("signal")?;
+        self.signal(rustix::process::Signal::TERM)?;
         let started = now();
         loop {
             if let Some(status) = self.child.try_wait().context("wait")? {

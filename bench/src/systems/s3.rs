@@ -50,6 +50,29 @@ impl S3 {
     }
 }
 
+impl S3 {
+    /// Stops the server; `false` where it is the user's own and goes on.
+    ///
+    /// # Errors
+    /// When the script fails.
+    pub fn stop(&self) -> anyhow::Result<bool> {
+        let Some(folder) = &self.folder else { return Ok(false) };
+        script::run("s3", "stop", folder)?;
+        Ok(true)
+    }
+
+    /// Starts a stopped server on the same data and address.
+    ///
+    /// # Errors
+    /// When the script fails.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        if let Some(folder) = &self.folder {
+            script::run("s3", "start", folder)?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for S3 {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {

@@ -1,5 +1,6 @@
 //! What a person at a terminal sees: the real binary, started as they would.
 
+mod catalog;
 mod support;
 
 use std::fs;

@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 use bench::loki::Loki;
 use bench::oracle::{StreamKey, Written};
 use bench::systems::deployment::Deployment;
+use bench::systems::kafka::Kafka;
+use bench::systems::millrace::Role;
 use fastrand::Rng;
+use queue::{KafkaSection, Queue, QueueSection, Topic};
+use runtime::clock::SystemClock;
+use segment::catalog::{Catalog, CatalogOptions, PREFIX, doctor};
 
 use crate::writer::Writer;
 
@@ -14,6 +19,13 @@ use crate::writer::Writer;
 pub(crate) fn lines_from_environment() -> usize {
     let given = std::env::var("MILLRACE_TEST_LINES").ok();
     given.map_or(100_000, |text| text.parse().expect("MILLRACE_TEST_LINES is a number"))
+}
+
+/// Seconds a test may take for what its variable says, `default` without it.
+pub(crate) fn seconds_from_environment(variable: &str, default: u64) -> Duration {
+    let given = std::env::var(variable).ok();
+    let seconds = given.map(|text| text.parse().expect("the variable is a number of seconds"));
+    Duration::from_secs(seconds.unwrap_or(default))
 }
 
 /// Many small segments, so that cutting and publishing happen all the time.
@@ -34,10 +46,24 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_with(name, SETTINGS, None).await
+    }
+
+    /// With settings of its own, and as many partitions of the logs topic as wanted.
+    pub(crate) async fn start_with(name: &str, settings: &str, partitions: Option<u32>) -> Self {
         let folder =
             tempfile::Builder::new().prefix(&format!("millrace-{name}-")).tempdir().unwrap();
         let binary = Path::new(env!("CARGO_BIN_EXE_millrace"));
-        let deployment = Deployment::start(binary, folder.path(), SETTINGS).await.unwrap();
+        let kafka = Kafka::start(&folder.path().join("kafka")).unwrap();
+        if let Some(partitions) = partitions {
+            let bootstrap_servers = kafka.bootstrap_servers.clone();
+            let section = KafkaSection { bootstrap_servers, ..KafkaSection::default() };
+            let section = QueueSection::Kafka(Box::new(section));
+            let queue = Queue::open(&section, folder.path(), SystemClock::shared()).unwrap();
+            queue.ensure_topic(&Topic::logs(), partitions).await.unwrap();
+        }
+        let deployment =
+            Deployment::start_on(kafka, binary, folder.path(), settings).await.unwrap();
         // A quarter of an hour back: a million lines advance each pod by about 90 s.
         let start_ns = unix_nanos() - 900_000_000_000;
         Self { deployment, start_ns, _folder: folder }
@@ -53,6 +79,30 @@ impl Cluster {
 
     pub(crate) fn start_ns(&self) -> i64 {
         self.start_ns
+    }
+
+    pub(crate) fn deployment(&mut self) -> &mut Deployment {
+        &mut self.deployment
+    }
+
+    /// The catalog as anyone sees it.
+    pub(crate) async fn catalog(&self) -> Catalog {
+        let options = CatalogOptions::new(SystemClock::shared(), "test");
+        Catalog::open(self.deployment.store(), PREFIX, options).await.unwrap()
+    }
+
+    /// Asserts that nothing is wrong with the catalog and with the objects it names.
+    pub(crate) async fn assert_sound_catalog(&self) {
+        let options = CatalogOptions::new(SystemClock::shared(), "test");
+        let audit = doctor::audit(&self.deployment.store(), PREFIX, &options).await.unwrap();
+        assert!(audit.findings.is_empty(), "{:?}", audit.findings);
+    }
+
+    /// A metric of a role, summed over its labels; 0 when it does not answer.
+    pub(crate) async fn metric(role: &Role, name: &str) -> f64 {
+        let url = format!("{}/metrics", role.address());
+        let answer = runtime::http::Client::default().get(&url).await;
+        answer.map_or(0.0, |answer| sum(&answer.text(), name))
     }
 
     pub(crate) async fn ready(&mut self) {
@@ -166,10 +216,10 @@ fn sum(metrics: &str, name: &str) -> f64 {
 
 fn unix_nanos() -> i64 {
     use runtime::clock::Clock;
-    runtime::clock::SystemClock::new().unix_nanos()
+    SystemClock::new().unix_nanos()
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test waits for real processes in real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

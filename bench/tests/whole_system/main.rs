@@ -12,3 +12,5 @@ mod writer;
 mod chaos;
 mod filters;
 mod no_loss;
+mod store_outage;
+mod storm;

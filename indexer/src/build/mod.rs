@@ -93,17 +93,36 @@ fn own_windows(rows_by_window: &BTreeMap<i64, u64>, windows_max: usize) -> BTree
     windows.into_iter().take(own).map(|(_, window)| window).collect()
 }
 
-/// Returns the ranges of the parts named.
+/// Returns the ranges of the parts named, without what the queue had lost.
 fn ranges_of<K: Kind>(parts: &[CutPart<K>], named: &BTreeSet<TopicPartition>) -> Vec<OffsetRange> {
     let parts = parts.iter().filter(|part| named.contains(&part.at));
     parts
-        .map(|part| OffsetRange {
-            topic: part.at.topic.as_str().to_owned(),
-            partition: part.at.partition.0,
-            from: part.from,
-            to: part.to,
+        .flat_map(|part| {
+            let range = |(from, to)| OffsetRange {
+                topic: part.at.topic.as_str().to_owned(),
+                partition: part.at.partition.0,
+                from,
+                to,
+            };
+            around(part.from, part.to, &part.lost).into_iter().map(range)
         })
         .collect()
+}
+
+/// What is left of `from..to` without `holes`, which are in order.
+fn around(from: i64, to: i64, holes: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut left = Vec::new();
+    let mut next = from;
+    for &(hole_from, hole_to) in holes {
+        if next < hole_from {
+            left.push((next, hole_from));
+        }
+        next = next.max(hole_to);
+    }
+    if next < to {
+        left.push((next, to));
+    }
+    left
 }
 
 #[cfg(test)]
@@ -117,5 +136,13 @@ mod tests {
         assert_eq!(own_windows(&rows, 3), BTreeSet::from([10, 20, 50]));
         assert_eq!(own_windows(&rows, 4), BTreeSet::from([10, 20, 30, 40, 50]));
         assert_eq!(own_windows(&BTreeMap::from([(1, 3), (2, 3), (3, 3)]), 1), BTreeSet::from([3]));
+    }
+
+    #[test]
+    fn what_the_queue_lost_is_not_covered() {
+        assert_eq!(around(0, 10, &[]), [(0, 10)]);
+        assert_eq!(around(0, 10, &[(0, 3), (6, 8)]), [(3, 6), (8, 10)]);
+        assert_eq!(around(0, 10, &[(4, 10)]), [(0, 4)]);
+        assert_eq!(around(2, 5, &[(2, 4), (4, 5)]), []);
     }
 }

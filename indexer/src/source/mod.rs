@@ -291,8 +291,7 @@ impl<K: Kind> Source<K> {
         owned.next = owned.next.max(to);
         let lost = to.saturating_sub(from).unsigned_abs();
         metrics::counter!(telemetry::OFFSETS_LOST, "kind" => K::NAME).increment(lost);
-        let nothing = Intake { messages: 1, ..Intake::default() };
-        self.parts.held.advance(at, to, nothing, self.now());
+        self.parts.held.pass_over(at, from, to, self.now());
     }
 
     /// Reads everything that was in the queue when this began.

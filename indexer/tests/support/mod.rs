@@ -4,7 +4,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its share")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+pub mod metrics;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use http_body_util::BodyExt;
 use indexer::{Deps, Drain, Indexer, IndexerError, IndexerSection};
 use object_store::ObjectStore;
@@ -26,7 +29,7 @@ use record::{
 };
 use runtime::admin::Readiness;
 use runtime::clock::{ManualClock, SharedClock, SystemClock};
-use segment::catalog::{Catalog, CatalogOptions, CatalogState};
+use segment::catalog::{Catalog, CatalogOptions, CatalogState, doctor};
 use segment::logs::plan::{CompiledPlan, LogPlan};
 use segment::logs::{LogSegment, ScanBudget};
 use segment::recent::{Ask, LOGS_SCAN, Pin, STATS_HEADER, ScanStats, split_frames};
@@ -117,8 +120,12 @@ pub struct Rig {
     producer: Arc<dyn Producer>,
     pub section: IndexerSection,
     pub drain: Drain,
+    pub snapshot_every: u64,
     partitions: i32,
 }
+
+/// Messages of one delivery, by which an indexer may exceed its memory bound.
+pub const FETCH_MESSAGES_MAX: usize = 16;
 
 /// A section that cuts by bytes and fails fast; tests change what they are about.
 pub fn quick_section() -> IndexerSection {
@@ -145,7 +152,9 @@ impl Rig {
     }
 
     fn on(clock: SharedClock, partitions: u32) -> Self {
-        let memory = MemoryQueue::new(MemorySection::default(), Arc::clone(&clock));
+        let section =
+            MemorySection { fetch_messages_max: FETCH_MESSAGES_MAX, ..Default::default() };
+        let memory = MemoryQueue::new(section, Arc::clone(&clock));
         memory.ensure_topic(&Topic::logs(), partitions);
         memory.ensure_topic(&Topic::samples(), 1);
         let sound_store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -160,6 +169,7 @@ impl Rig {
             producer,
             section: quick_section(),
             drain: Drain::ToHighWatermark,
+            snapshot_every: 64,
             partitions: partitions as i32,
         }
     }
@@ -185,6 +195,7 @@ impl Rig {
     pub async fn start_with(&self, name: &str, section: IndexerSection) -> Running {
         let mut options = CatalogOptions::new(Arc::clone(&self.clock), name);
         options.request_timeout = Duration::from_secs(5);
+        options.snapshot_every = self.snapshot_every;
         let catalog = until("catalog opened", async || {
             let store = Arc::clone(&self.store);
             Catalog::open(store, "catalog", options.clone()).await.ok()
@@ -252,6 +263,24 @@ impl Rig {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
+    /// Names of the segment objects that no commit names.
+    pub async fn orphans(&self) -> BTreeSet<String> {
+        let state = self.state().await;
+        let named: BTreeSet<&str> =
+            state.segments.values().map(|meta| meta.path.as_str()).collect();
+        let root = object_store::path::Path::from("segments");
+        let objects: Vec<_> = self.sound_store.list(Some(&root)).try_collect().await.unwrap();
+        let names = objects.into_iter().map(|object| object.location.to_string());
+        names.filter(|name| !named.contains(name.as_str())).collect()
+    }
+
+    /// Asserts that nothing is wrong with the catalog, and with the objects it names.
+    pub async fn assert_sound_catalog(&self) {
+        let options = CatalogOptions::new(Arc::clone(&self.clock), "test");
+        let audit = doctor::audit(&self.sound_store, "catalog", &options).await.unwrap();
+        assert!(audit.findings.is_empty(), "{:?}", audit.findings);
+    }
+
     /// Waits until the partition is published up to `offset`.
     pub async fn until_published(&self, partition: i32, offset: i64) -> Arc<CatalogState> {
         let catalog = self.catalog().await;
@@ -305,6 +334,24 @@ pub async fn assert_all_published(rig: &Rig) {
     let expected = by_stream(rig.expected());
     let found = by_stream(rig.published(&state).await);
     assert_eq!(found, expected);
+}
+
+/// Sends rows of two streams to two partitions, each batch twice, in two time windows.
+pub async fn send_some(rig: &Rig, round: u8) {
+    const WINDOW_NS: i64 = 3_600_000_000_000;
+    for number in 0_u8..6 {
+        let partition = number % 2;
+        let offset = u64::from(round) * 100 + u64::from(number);
+        let rows: Vec<Row> = (0..3)
+            .map(|part| {
+                let line = format!("round {round} line {number}.{part}");
+                let time = i64::from(number) + WINDOW_NS * (part % 2) as i64;
+                row(partition, time, &line, Some((partition, offset * 10 + part)))
+            })
+            .collect();
+        rig.send(&logs(i32::from(partition)), message(&rows)).await;
+        rig.send(&logs(i32::from(partition)), message(&rows)).await;
+    }
 }
 
 /// An indexer at work.

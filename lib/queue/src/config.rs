@@ -1,11 +1,10 @@
 //! The `queue` section of the configuration.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 
-use runtime::config::{Problem, Validate, at_least};
-use serde::{Deserialize, Serialize, Serializer};
+use runtime::config::{Problem, Secret, Validate, at_least};
+use serde::{Deserialize, Serialize};
 
 use crate::Topic;
 
@@ -188,38 +187,6 @@ impl LocalSection {
     pub const MESSAGE_BYTES_LIMIT: usize = 256 << 20;
 }
 
-/// A text that is never shown: neither by `Debug` nor in the effective configuration.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Returns the text itself, to hand it to the client.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "\"\"" } else { "***" })
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
-    }
-}
-
 /// How to speak to the brokers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -277,7 +244,8 @@ pub struct KafkaSection {
 
     /// Time the producer waits for more messages before it sends: larger batches against delay.
     pub linger_ms: u64,
-    /// Largest message, and largest request of several; at most the topic's `max.message.bytes`.
+    /// Largest message, and largest request of several. Topics we create take as much; one made by
+    /// others may take less (`max.message.bytes`), and then that is the limit.
     pub message_bytes_max: usize,
     /// Bytes submitted and not yet acknowledged. Held twice: by us, to send again after a fatal
     /// error, and by the client.
@@ -311,7 +279,7 @@ impl Default for KafkaSection {
             client_id: "millrace".to_owned(),
             security: SecuritySection::default(),
             linger_ms: 20,
-            message_bytes_max: 1_000_000,
+            message_bytes_max: 4 << 20,
             buffer_bytes_max: 16 << 20,
             compression: Compression::Zstd,
             compression_level: 3,

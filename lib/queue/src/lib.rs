@@ -35,7 +35,7 @@ use runtime::clock::SharedClock;
 
 pub use config::{
     Compression, KafkaSection, LocalSection, MemorySection, OnFull, QueueSection, SaslMechanism,
-    Secret, SecurityProtocol, SecuritySection,
+    SecurityProtocol, SecuritySection,
 };
 pub use consumer::{Consumer, ConsumerEvent};
 pub use error::QueueError;

@@ -11,13 +11,15 @@ use bytes::Bytes;
 use queue::conformance::{self, append_all, assigned, event, message, read_from, take, text};
 use queue::{
     Ack, ConsumerEvent, KafkaSection, Message, Offset, Partition, Producer, Queue, QueueError,
-    QueueSection, SaslMechanism, Secret, SecurityProtocol, SecuritySection, Topic, TopicPartition,
+    QueueSection, SaslMechanism, SecurityProtocol, SecuritySection, Topic, TopicPartition,
 };
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use record::{Labels, LogBatchBuilder, TimestampNanos};
 use runtime::clock::{Clock, SystemClock};
+use runtime::config::Secret;
 
 fn shared() -> Queue {
     open(section(broker::shared()))
@@ -187,6 +189,29 @@ async fn the_limit_of_a_topic_is_learnt() {
     let producer = shared().producer().unwrap();
     let refused = producer.submit(&topic, Partition(0), noise(5_000)).await;
     assert!(matches!(refused, Err(QueueError::TooLarge { max: 2_000, .. })), "{refused:?}");
+}
+
+/// Brokers take 1 MiB by default, and the longest record that collectors keep is a little larger as
+/// a batch, however badly it compresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_the_longest_allowed_line_is_sent_with_default_settings() {
+    let queue = shared();
+    let (topic, at) = new_topic(&queue, "longest").await;
+    let letters = std::iter::repeat_with(fastrand::alphanumeric);
+    let line: String = letters.take(1 << 20).collect();
+    let mut builder = LogBatchBuilder::new();
+    let labels = Labels::from_pairs([("pod", "shop-0")]);
+    let attributes = [("detected_level", "info")];
+    builder.push(TimestampNanos(1), &labels, &line, &attributes, None);
+    let payload = Bytes::from(builder.finish().encode().unwrap());
+    let sent = Message { payload, ..Message::default() };
+    append_all(&queue, &topic, 0, std::slice::from_ref(&sent)).await;
+    let mut reader = read_from(&queue, "longest", &at, Offset(0)).await;
+    let got = take(&mut *reader, &at, 1).await;
+    assert!(got[0].1 == sent, "what was sent is read");
+    // And a message at the very limit, of bytes that do not compress at all.
+    let most = noise(KafkaSection::default().message_bytes_max);
+    append_all(&queue, &topic, 0, &[most]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

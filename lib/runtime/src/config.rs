@@ -9,6 +9,7 @@
 
 mod outline;
 mod redact;
+mod secret;
 mod tolerant;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub use outline::Outline;
 pub use redact::{REDACTED, render_redacted};
+pub use secret::Secret;
 pub use tolerant::parse_ignoring_unknown;
 
 /// Most bytes a configuration file may have: well above any real one, small enough to read whole.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::Scanner;
 use super::chunks::{LogChunk, LogFold};
-use super::recent::{Answers, OwnerAnswer, missing};
+use super::recent::{Answers, Outdated, OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
 use crate::error::QueryError;
 use crate::telemetry;
@@ -84,7 +84,7 @@ impl Scanner {
         let mut state = self.shared.pins.current(context).await?;
         let attempts = self.shared.section.plan_attempts_max;
         for attempt in 1..=attempts {
-            match self.shared.recent.ask(path, &state, topics, plan, context).await? {
+            match self.ask_recent(path, &state, topics, plan, context).await? {
                 Answers::Bodies(answers) => return Ok((state, answers)),
                 Answers::PlanAgain { owner } => {
                     state = self.plan_again(attempt, &owner, context).await?;
@@ -92,6 +92,19 @@ impl Scanner {
             }
         }
         Err(QueryError::PlanUnstable { attempts })
+    }
+
+    /// Asks the owners of `topics` in `state`.
+    async fn ask_recent<P: Clone + Serialize>(
+        &self,
+        path: &str,
+        state: &CatalogState,
+        topics: &[String],
+        plan: &P,
+        context: &QueryContext,
+    ) -> Result<Answers, QueryError> {
+        let outdated = if self.shared.pins.stopped() { Outdated::LeaveOut } else { Outdated::Say };
+        self.shared.recent.ask(path, (state, outdated), topics, plan, context).await
     }
 
     async fn plan_again(
@@ -115,8 +128,8 @@ impl Scanner {
         mut fold: F,
     ) -> Result<F, Stopped> {
         let topics = &self.shared.section.topics.logs;
-        let recent = &self.shared.recent;
-        let answers = match recent.ask(LOGS_SCAN, state, topics, plan.plan(), context).await? {
+        let asking = self.ask_recent(LOGS_SCAN, state, topics, plan.plan(), context);
+        let answers = match asking.await? {
             Answers::Bodies(answers) => answers,
             Answers::PlanAgain { owner } => return Err(Stopped::PlanAgain(owner)),
         };

@@ -2,9 +2,13 @@
 //!
 //! Always holds: a pinned state is no older than `catalog_refresh_ms`, or the query carries a
 //! warning that says how the refresh failed. Refreshes of several queries are one.
+//!
+//! A damaged commit does not end answering: the state before it goes on being pinned, with the
+//! warning, and owners that hold nothing from its offsets on are left out by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runtime::clock::SharedClock;
@@ -23,11 +27,14 @@ pub(super) struct Pins {
     max_age: Duration,
     /// When the catalog was last read to its end.
     refreshed: Mutex<Option<Duration>>,
+    /// The catalog cannot be read further, and waiting does not help: a commit is damaged.
+    stopped: AtomicBool,
 }
 
 impl Pins {
     pub(super) fn new(catalog: Catalog, clock: SharedClock, max_age: Duration) -> Self {
-        Self { catalog, clock, max_age, refreshed: Mutex::new(None) }
+        let (refreshed, stopped) = (Mutex::new(None), AtomicBool::new(false));
+        Self { catalog, clock, max_age, refreshed, stopped }
     }
 
     /// A state that is fresh enough.
@@ -36,6 +43,11 @@ impl Pins {
         context: &QueryContext,
     ) -> Result<Arc<CatalogState>, QueryError> {
         self.refreshed_since(self.clock.elapsed().checked_sub(self.max_age), context).await
+    }
+
+    /// Whether planning again cannot help, because no newer state can be read.
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// A state read after this call began.
@@ -63,10 +75,12 @@ impl Pins {
             match self.catalog.refresh().await {
                 Ok(state) => {
                     *refreshed = Some(started);
+                    self.stopped.store(false, Ordering::Relaxed);
                     state
                 }
                 Err(error) => {
                     metrics::counter!(telemetry::CATALOG_REFRESH_FAILURES).increment(1);
+                    self.stopped.store(!error.retryable(), Ordering::Relaxed);
                     tracing::warn!(%error, "catalog could not be refreshed");
                     context.warn(format!(
                         "the catalog could not be refreshed, the newest rows may be missing: {error}"

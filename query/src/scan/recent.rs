@@ -39,6 +39,15 @@ pub(super) enum Answers {
     PlanAgain { owner: String },
 }
 
+/// What to do about an owner that has moved on from the pinned state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outdated {
+    /// Say so: a newer state can be read.
+    Say,
+    /// Leave its rows out, with a warning: there is no newer state to plan on.
+    LeaveOut,
+}
+
 #[derive(Debug)]
 pub(super) struct OwnerAnswer {
     pub(super) owner: String,
@@ -68,7 +77,7 @@ impl Recent {
     pub(super) async fn ask<P: Clone + Serialize>(
         &self,
         path: &str,
-        state: &CatalogState,
+        (state, outdated): (&CatalogState, Outdated),
         topics: &[String],
         plan: &P,
         context: &QueryContext,
@@ -81,7 +90,13 @@ impl Recent {
         for reply in context.within(join_all(asking)).await? {
             match reply? {
                 Reply::Body(answer) => bodies.push(answer),
-                Reply::PlanAgain { owner } => return Ok(Answers::PlanAgain { owner }),
+                Reply::PlanAgain { owner } if outdated == Outdated::Say => {
+                    return Ok(Answers::PlanAgain { owner });
+                }
+                Reply::PlanAgain { owner } => {
+                    let why = "it has published beyond the catalog version that can be read";
+                    missing(&owner, why, context);
+                }
                 Reply::Missing => {}
             }
         }

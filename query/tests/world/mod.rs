@@ -257,12 +257,30 @@ impl World {
         self.send(request.unwrap()).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    /// A second query role on the same store, started now.
+    pub(crate) async fn another_query(&self) -> Router {
+        let options = CatalogOptions::new(Arc::clone(&self.clock), "test");
+        let opened = Catalog::open_to_read(Arc::clone(&self.store), PREFIX, options).await;
+        let (catalog, _stopped) = opened.unwrap();
+        let section = QuerySection { catalog_refresh_ms: 0, ..QuerySection::default() };
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Query::new(section, Deps { catalog, store, clock }).unwrap().router()
     }
+
+    pub(crate) async fn get_from(&self, router: &Router, path: &str) -> Answer {
+        answer_of(router, Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        answer_of(&self.router, request).await
+    }
+}
+
+async fn answer_of(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer { status: head.status.as_u16(), headers: head.headers, body }
 }
 
 fn series(labels: &Labels, samples: &[(i64, f64)]) -> SeriesData {

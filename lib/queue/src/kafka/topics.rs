@@ -33,6 +33,9 @@ const REMEMBER_ABSENT: Duration = Duration::from_secs(1);
 /// Pause between looks while a new topic becomes known to the brokers.
 const APPEAR_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a message's frame may add to it. A broker counts it in: topics are made to take as much more.
+const FRAME_BYTES_MAX: usize = 64 << 10;
+
 impl ConsumerContext for Reporter {}
 
 /// What is known about a topic.
@@ -156,7 +159,10 @@ impl Topics {
     async fn create(&self, topic: &Topic, partitions: u32) -> Result<(), QueueError> {
         let count = i32::try_from(partitions).unwrap_or(i32::MAX);
         let replicas = TopicReplication::Fixed(self.section.topic_replicas);
-        let new = NewTopic::new(topic.as_str(), count, replicas);
+        // Brokers take 1 MiB by default, and the longest record is a little larger as a batch.
+        let message_bytes_max = (self.section.message_bytes_max + FRAME_BYTES_MAX).to_string();
+        let new = NewTopic::new(topic.as_str(), count, replicas)
+            .set("max.message.bytes", &message_bytes_max);
         let results = self.admin.create_topics([&new], &self.options()).await;
         match results.map_err(|error| request_error(&error))?.pop() {
             // Another process may have been faster.

@@ -1,8 +1,15 @@
-//! Whether a store's create-only put is really atomic.
+//! Whether a store can hold a catalog, and whether the catalog in it is sound.
+//!
+//! [`probe`] asks whether the store's create-only put is really atomic; [`audit`] reads everything.
 //!
 //! The catalog's safety rests on it: of any number of writers creating one object exactly one
 //! succeeds, and the object is the winner's. Some gateways accept the condition and ignore it, or
-//! check it without locking. Ask before trusting a bucket with a catalog; it takes a few seconds.
+//! check it without locking. Probe before trusting a bucket with a catalog; it takes a few seconds.
+
+mod audit;
+mod finding;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -11,6 +18,9 @@ use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use runtime::clock::{SharedClock, within};
+
+pub use audit::{Audit, audit};
+pub use finding::Finding;
 
 use super::CatalogOptions;
 use crate::id::CommitId;

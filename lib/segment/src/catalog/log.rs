@@ -135,6 +135,21 @@ impl CommitLog {
         }
     }
 
+    /// Versions of the commits there are, oldest first. Eight bytes each.
+    pub(crate) async fn commit_versions(&self) -> Result<Vec<u64>, ReadError> {
+        let folder = self.prefix.clone().join("commits");
+        let listing = async {
+            let mut versions = Vec::new();
+            let mut listed = self.store.list(Some(&folder));
+            while let Some(object) = listed.next().await {
+                versions.extend(object?.location.filename().and_then(version_of));
+            }
+            versions.sort_unstable();
+            Ok(versions)
+        };
+        listing.await.map_err(|source| ReadError::Store { path: folder.to_string(), source })
+    }
+
     async fn hint(&self) -> Option<u64> {
         let bytes = self.read(&self.hint_path(), HINT_BYTES_MAX).await.ok()??;
         version_of(std::str::from_utf8(&bytes).ok()?)

@@ -118,6 +118,23 @@ impl Catalog {
         prefix: &str,
         options: CatalogOptions,
     ) -> Result<Self, CatalogError> {
+        match Self::open_to_read(store, prefix, options).await? {
+            (catalog, None) => Ok(catalog),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As [`Self::open`], for a process that had rather answer from an older state than not at all:
+    /// when a commit is damaged, the state is the one before it, and the error says what stopped
+    /// there. [`Self::refresh`] says it again until the object is restored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_to_read(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        options: CatalogOptions,
+    ) -> Result<(Self, Option<CatalogError>), CatalogError> {
         let log =
             CommitLog::new(store, prefix, Arc::clone(&options.clock), options.request_timeout);
         let start = Arc::new(newest_snapshot(&log).await?);
@@ -129,8 +146,11 @@ impl Catalog {
                 writing: tokio::sync::Mutex::new(()),
             }),
         };
-        catalog.refresh().await?;
-        Ok(catalog)
+        match catalog.refresh().await {
+            Ok(_) => Ok((catalog, None)),
+            Err(error) if error.retryable() => Err(error),
+            Err(error) => Ok((catalog, Some(error))),
+        }
     }
 
     /// The newest state this process knows; asks nobody.

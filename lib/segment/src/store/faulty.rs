@@ -36,6 +36,8 @@ pub enum Operation {
 pub enum Fault {
     /// Fails; nothing was done.
     Refuse,
+    /// Fails as a local folder on a full disk does; nothing was done.
+    DiskFull,
     /// Takes this long, then goes well.
     Delay(Duration),
     /// Never answers; nothing was done.
@@ -158,6 +160,10 @@ impl FaultyStore {
         }
         match self.faults.fault(operation, location) {
             Some(Fault::Refuse) => Err(injected("request refused")),
+            Some(Fault::DiskFull) => Err(object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+            }),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Delay(duration)) => {
                 self.clock.sleep(duration).await;

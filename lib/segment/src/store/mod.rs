@@ -31,9 +31,7 @@ use runtime::clock::{Clock, SystemClock, within};
 use measured::MeasuredStore;
 
 pub use error::StoreError;
-pub use section::{
-    AzureSection, GcsSection, LocalSection, RetrySection, S3Section, Secret, StoreSection,
-};
+pub use section::{AzureSection, GcsSection, LocalSection, RetrySection, S3Section, StoreSection};
 
 /// Opens the store a section describes; a relative local path is below `data_dir`.
 ///
@@ -128,7 +126,7 @@ fn s3_builder(section: &S3Section) -> AmazonS3Builder {
         builder = builder.with_region(region);
     }
     if let (Some(id), Some(secret)) = (&section.access_key_id, &section.secret_access_key) {
-        builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose());
+        builder = builder.with_access_key_id(id).with_secret_access_key(secret.reveal());
     }
     builder
 }
@@ -157,7 +155,7 @@ fn azure_builder(section: &AzureSection) -> MicrosoftAzureBuilder {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
     if let Some(key) = &section.access_key {
-        builder = builder.with_access_key(key.expose());
+        builder = builder.with_access_key(key.reveal());
     }
     builder
 }

@@ -1,10 +1,9 @@
 //! The `store` section of the configuration.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use runtime::config::{Problem, Validate};
-use serde::{Deserialize, Serialize, Serializer};
+use runtime::config::{Problem, Secret, Validate};
+use serde::{Deserialize, Serialize};
 
 /// Where segments and the catalog are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,34 +95,6 @@ pub struct RetrySection {
     pub connect_timeout_secs: u64,
     /// For one attempt, its body included: a 200 MB upload needs 60 Mbit/s to fit in 30 s.
     pub request_timeout_secs: u64,
-}
-
-/// A string that is never printed: shown as `<redacted>` in logs and in the effective config.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("<redacted>")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("<redacted>")
-    }
 }
 
 impl Default for StoreSection {
