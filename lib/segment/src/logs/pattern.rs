@@ -11,7 +11,7 @@
 //! number 0.
 
 use super::intern::{Interner, Probe};
-use super::token::{Piece, Token, walk};
+use super::token::{Variable, variables};
 use crate::wire::{self, Malformed, Reader};
 
 /// Stands for a variable in a pattern.
@@ -50,18 +50,16 @@ impl PatternInterner {
     pub(crate) fn intern<'a>(
         &mut self,
         line: &'a [u8],
-        mut variable: impl FnMut(&'a [u8]),
+        mut variable: impl FnMut(Variable<'a>),
     ) -> Interned {
         let scratch = &mut self.scratch;
         scratch.clear();
-        walk(line, |piece| match piece {
-            Piece::Separators(bytes) => scratch.extend_from_slice(bytes),
-            Piece::Token(Token { bytes, variable: false }) => scratch.extend_from_slice(bytes),
-            Piece::Token(Token { bytes, variable: true }) => {
-                scratch.push(PLACEHOLDER);
-                variable(bytes);
-            }
+        let last = variables(line, |before, found| {
+            scratch.extend_from_slice(before);
+            scratch.push(PLACEHOLDER);
+            variable(found);
         });
+        scratch.extend_from_slice(last);
         match self.patterns.probe(&self.scratch) {
             Probe::Known(id) => Interned { pattern: id + 1, first: false },
             Probe::Absent(_) if self.full() => Interned { pattern: NO_PATTERN, first: false },
@@ -133,6 +131,14 @@ impl PatternTable {
     }
 }
 
+impl PatternTable {
+    /// The bytes of all patterns, and where those of one begin: 0 for one that is not there.
+    pub(crate) fn place(&self, pattern: u32) -> (&[u8], usize) {
+        let before = (pattern as usize).checked_sub(2).and_then(|at| self.ends.get(at));
+        (&self.bytes, before.copied().unwrap_or(0))
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn pattern_of(line: &str) -> Vec<u8> {
     let mut interner = PatternInterner::default();
@@ -152,8 +158,8 @@ mod tests {
     fn lines_of_one_shape_share_a_pattern() {
         let mut interner = PatternInterner::default();
         let mut variables = Vec::new();
-        let one = interner.intern(b"GET /a/17 took 3ms", |v| variables.push(v));
-        let two = interner.intern(b"GET /a/x9 took 41s", |v| variables.push(v));
+        let one = interner.intern(b"GET /a/17 took 3ms", |v| variables.push(v.bytes));
+        let two = interner.intern(b"GET /a/x9 took 41s", |v| variables.push(v.bytes));
         assert_eq!(variables, [&b"17"[..], b"3ms", b"x9", b"41s"]);
         assert_eq!((one.pattern, one.first), (1, true));
         assert_eq!((two.pattern, two.first), (1, false));
@@ -192,7 +198,7 @@ mod tests {
         fn a_line_is_its_pattern_with_variables_put_back(line in any::<String>()) {
             let mut interner = PatternInterner::default();
             let mut variables = Vec::new();
-            interner.intern(line.as_bytes(), |v| variables.push(v));
+            interner.intern(line.as_bytes(), |v| variables.push(v.bytes));
             let mut rebuilt = Vec::new();
             let mut next = variables.into_iter();
             for byte in interner.last() {
