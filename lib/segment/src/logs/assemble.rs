@@ -122,7 +122,7 @@ impl<'a> Assembler<'a> {
         let (tally, variables) = (&mut self.tally, &mut self.variables);
         let interned = self.patterns.intern(line.as_bytes(), |variable| {
             tally.variable(variable);
-            variables.push(variable.bytes);
+            variables.push(variable.from, variable.length);
         });
         match interned.pattern {
             NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),

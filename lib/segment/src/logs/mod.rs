@@ -42,6 +42,7 @@ mod index;
 mod intern;
 mod needle;
 mod pattern;
+mod pieces;
 pub mod plan;
 mod prune;
 mod scan;

@@ -61,7 +61,7 @@ impl Tally {
     /// Counts a variable of a line.
     #[inline]
     pub(crate) fn variable(&mut self, variable: Variable<'_>) {
-        let bytes = variable.bytes;
+        let bytes = variable.bytes();
         self.lengths.insert(bytes.len());
         let known = selective(bytes, variable.plain) && !self.token(token_hash(bytes));
         if !known && !variable.plain && self.complete().fragments {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn variable(tally: &mut Tally, text: &str) {
-        tally.variable(Variable { bytes: text.as_bytes(), plain: false });
+        tally.variable(Variable { from: text.as_bytes(), length: text.len(), plain: false });
     }
 
     #[test]

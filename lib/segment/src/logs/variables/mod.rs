@@ -67,7 +67,8 @@ mod tests {
         let mut variables = GranuleVariables::default();
         let mut patterns = Vec::new();
         for (row, line) in lines.iter().enumerate() {
-            let interned = interner.intern(line.as_bytes(), |found| variables.push(found.bytes));
+            let interned =
+                interner.intern(line.as_bytes(), |found| variables.push(found.from, found.length));
             let pattern = if without(row) { NO_PATTERN } else { interned.pattern };
             match pattern {
                 NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::{CHOICES_MAX, STREAM_BYTES_MAX, digits, slot};
 use crate::logs::pattern::{NO_PATTERN, PLACEHOLDER, PatternTable};
+use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
 
 const CUT_SHORT: Malformed = Malformed("its variables are fewer than its rows need");
@@ -29,14 +30,7 @@ pub(crate) struct Variables<'a> {
     slots: Vec<Slot>,
     masks: Vec<Mask>,
     bytes: Bytes,
-    line: Line,
-}
-
-/// The line being put together. Longer than `end`, so that short pieces are copied by a fixed size.
-#[derive(Debug, Default)]
-struct Line {
-    bytes: Vec<u8>,
-    end: usize,
+    line: Pieces,
 }
 
 /// Everything values are made of.
@@ -114,7 +108,7 @@ impl<'a> Variables<'a> {
             slots: Vec::new(),
             masks: Vec::new(),
             bytes: Bytes::default(),
-            line: Line::default(),
+            line: Pieces::default(),
         };
         opened.rank_rows()?;
         let mut reader = Reader::new(encoded);
@@ -141,17 +135,16 @@ impl<'a> Variables<'a> {
         let pattern = *self.patterns.get(row).ok_or(CUT_SHORT)?;
         let rank = self.ranks[row] as usize;
         let shape = &self.shapes[self.shape_of[pattern as usize] as usize];
-        self.line.end = 0;
+        self.line.truncate(0);
         let (text, offset) = self.table.place(pattern);
         let (last, before) = shape.between.split_last().ok_or(CUT_SHORT)?;
         let slots = self.slots.get(shape.first_slot..).ok_or(CUT_SHORT)?;
         for (range, slot) in before.iter().zip(slots) {
-            self.line.put(text, offset + range.start as usize, range.len())?;
+            put(&mut self.line, text, offset + range.start as usize, range.len())?;
             slot.put(rank, &self.bytes, &self.masks, &mut self.line)?;
         }
-        self.line.put(text, offset + last.start as usize, last.len())?;
-        let line = &self.line.bytes[..self.line.end];
-        std::str::from_utf8(line).map_err(|_| Malformed("a line is not UTF-8"))
+        put(&mut self.line, text, offset + last.start as usize, last.len())?;
+        std::str::from_utf8(self.line.as_bytes()).map_err(|_| Malformed("a line is not UTF-8"))
     }
 
     /// Counts the rows of each pattern, and lays the patterns' slots out in their order.
@@ -370,77 +363,58 @@ impl Slot {
         rank: usize,
         bytes: &Bytes,
         masks: &[Mask],
-        line: &mut Line,
+        line: &mut Pieces,
     ) -> Result<(), Malformed> {
         match &self.kind {
             Kind::Digits { start, length } => {
-                line.put(&bytes.digits, start + rank * length, *length)
+                put(line, &bytes.digits, start + rank * length, *length)
             }
             Kind::Masked { start, mask } => {
                 let mask = &masks[*mask as usize];
-                line.put_masked(bytes, mask, start + rank * mask.digits)
+                put_masked(line, bytes, mask, start + rank * mask.digits)
             }
             Kind::Choices { choices, masks: of_slot } => {
                 let choice = *bytes.choices.get(choices + rank).ok_or(CUT_SHORT)?;
                 let mask = &masks[*of_slot.get(choice as usize).ok_or(NO_SUCH_MASK)? as usize];
                 let start = *self.starts.get(rank).ok_or(CUT_SHORT)? as usize;
                 if mask.digits == mask.range.len() {
-                    line.put(&bytes.digits, start, mask.digits)
+                    put(line, &bytes.digits, start, mask.digits)
                 } else {
-                    line.put_masked(bytes, mask, start)
+                    put_masked(line, bytes, mask, start)
                 }
             }
             Kind::HalfBytes { start, stride, length } => {
-                line.put(&bytes.half_bytes, start + rank * stride, *length)
+                put(line, &bytes.half_bytes, start + rank * stride, *length)
             }
             Kind::Text => {
                 let (Some(start), Some(end)) = (self.starts.get(rank), self.starts.get(rank + 1))
                 else {
                     return Err(CUT_SHORT);
                 };
-                line.put(&bytes.text, *start as usize, (end - start) as usize)
+                put(line, &bytes.text, *start as usize, (end - start) as usize)
             }
         }
     }
 }
 
-/// Most pieces are shorter than this, and a copy of fixed size is one instruction.
-const SHORT: usize = 16;
+/// Appends `source[start..start + length]`.
+#[inline]
+fn put(line: &mut Pieces, source: &[u8], start: usize, length: usize) -> Result<(), Malformed> {
+    let from = source.get(start..).ok_or(CUT_SHORT)?;
+    if line.put(from, length) { Ok(()) } else { Err(CUT_SHORT) }
+}
 
-impl Line {
-    /// Appends `source[start..start + length]`.
-    #[inline]
-    fn put(&mut self, source: &[u8], start: usize, length: usize) -> Result<(), Malformed> {
-        let rest = source.get(start..).ok_or(CUT_SHORT)?;
-        if length <= SHORT
-            && let Some(from) = rest.first_chunk::<SHORT>()
-            && let Some(to) = self.bytes.get_mut(self.end..)
-            && let Some(to) = to.first_chunk_mut::<SHORT>()
-        {
-            *to = *from;
-            self.end += length;
-            return Ok(());
-        }
-        self.put_long(rest.get(..length).ok_or(CUT_SHORT)?);
-        Ok(())
-    }
-
-    fn put_long(&mut self, piece: &[u8]) {
-        let end = self.end + piece.len();
-        if self.bytes.len() < end + SHORT {
-            self.bytes.resize((end + SHORT).next_power_of_two(), 0);
-        }
-        self.bytes[self.end..end].copy_from_slice(piece);
-        self.end = end;
-    }
-
-    /// Appends a mask with its zeros replaced by digits from `start`.
-    fn put_masked(&mut self, bytes: &Bytes, mask: &Mask, start: usize) -> Result<(), Malformed> {
-        let digits = bytes.digits.get(start..start + mask.digits).ok_or(CUT_SHORT)?;
-        let from = self.end;
-        self.put(&bytes.masks, mask.range.start, mask.range.len())?;
-        let places = self.bytes[from..self.end].iter_mut().filter(|byte| **byte == b'0');
-        places.zip(digits).for_each(|(place, digit)| *place = *digit);
-        Ok(())
-    }
+/// Appends a mask with its zeros replaced by digits from `start`.
+fn put_masked(
+    line: &mut Pieces,
+    bytes: &Bytes,
+    mask: &Mask,
+    start: usize,
+) -> Result<(), Malformed> {
+    let digits = bytes.digits.get(start..start + mask.digits).ok_or(CUT_SHORT)?;
+    let from = line.len();
+    put(line, &bytes.masks, mask.range.start, mask.range.len())?;
+    let places = line.since(from).iter_mut().filter(|byte| **byte == b'0');
+    places.zip(digits).for_each(|(place, digit)| *place = *digit);
+    Ok(())
 }

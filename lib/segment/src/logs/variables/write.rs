@@ -4,6 +4,7 @@ use super::digits;
 use super::{CHOICES_MAX, HALF_BYTES_MIN, slot};
 use crate::logs::intern::Interner;
 use crate::logs::pattern::NO_PATTERN;
+use crate::logs::pieces::Pieces;
 use crate::wire;
 
 /// Encodes granule after granule; what it allocates is used again.
@@ -59,7 +60,7 @@ struct SlotValues {
 /// in another order, when the lines would have to be fetched from memory once more.
 #[derive(Debug, Default)]
 pub(crate) struct GranuleVariables {
-    bytes: Vec<u8>,
+    bytes: Pieces,
     /// Where each variable ends in `bytes`.
     ends: Vec<u32>,
     /// How many variables there are up to the end of each row.
@@ -67,10 +68,10 @@ pub(crate) struct GranuleVariables {
 }
 
 impl GranuleVariables {
-    /// Adds a variable to the row at hand.
+    /// Adds the first `length` bytes of `from` to the row at hand.
     #[inline]
-    pub(crate) fn push(&mut self, variable: &[u8]) {
-        self.bytes.extend_from_slice(variable);
+    pub(crate) fn push(&mut self, from: &[u8], length: usize) {
+        self.bytes.put(from, length);
         self.ends.push(self.bytes.len() as u32);
     }
 
@@ -83,12 +84,12 @@ impl GranuleVariables {
     pub(crate) fn end_row_without_pattern(&mut self, line: &[u8]) {
         self.ends.truncate(self.start(self.rows.len() as u32) as usize);
         self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
-        self.push(line);
+        self.push(line, line.len());
         self.end_row();
     }
 
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.bytes.truncate(0);
         self.ends.clear();
         self.rows.clear();
     }
@@ -102,7 +103,7 @@ impl GranuleVariables {
     fn get(&self, number: u32) -> &[u8] {
         let number = number as usize;
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.bytes[start as usize..self.ends[number] as usize]
+        &self.bytes.as_bytes()[start as usize..self.ends[number] as usize]
     }
 }
 
