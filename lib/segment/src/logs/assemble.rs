@@ -17,6 +17,7 @@ use super::sections::{
 use super::streams::{NO_LEVEL, Stream, VolumeBuilder, encode_levels, encode_streams};
 use super::tally::Tally;
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
+use super::variables::{GranuleVariables, VariablesWriter};
 use crate::bundle::{BundleBuilder, BundleKind};
 use crate::wire;
 
@@ -32,6 +33,8 @@ struct Assembler<'a> {
     volume: VolumeBuilder,
     index: IndexBuilder,
     columns: ColumnWriter,
+    variables: GranuleVariables,
+    variables_writer: VariablesWriter,
     granule_rows: usize,
     raw_bytes: u64,
     granules: Vec<Granule>,
@@ -54,6 +57,9 @@ pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
         volume: VolumeBuilder::default(),
         index: IndexBuilder::new()?,
         columns: ColumnWriter::new(&sorted.promoted, sorted.options)?,
+        variables: GranuleVariables::default(),
+        variables_writer: VariablesWriter::new(sorted.options.zstd_level)
+            .map_err(|cause| BuildError::encode(COLUMNS, cause))?,
         granule_rows: sorted.options.granule_rows,
         raw_bytes: sorted.raw_bytes,
         granules: Vec::new(),
@@ -71,11 +77,15 @@ pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
 impl<'a> Assembler<'a> {
     fn granule(&mut self, rows: &[Row]) -> Result<(), BuildError> {
         let mut levels = RoaringBitmap::new();
-        let line_bytes = rows.iter().map(|row| self.line(row).len()).sum();
-        let mut columns = GranuleColumns::new(rows.len(), line_bytes, self.promoted.len());
+        let mut columns = GranuleColumns::new(rows.len(), self.promoted.len());
+        self.variables.clear();
         for row in rows {
             levels.insert(self.row(row, &mut columns)?);
         }
+        columns.variables = self
+            .variables_writer
+            .encode(&columns.patterns, &self.variables)
+            .map_err(|cause| BuildError::encode(COLUMNS, cause))?;
         self.columns.write(columns)?;
         let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
         let mut document = self.index.document();
@@ -109,14 +119,20 @@ impl<'a> Assembler<'a> {
     /// Takes one row into every column and table; returns its level.
     fn row(&mut self, row: &Row, columns: &mut GranuleColumns) -> Result<u32, BuildError> {
         let line = self.line(row);
-        let tally = &mut self.tally;
-        let interned = self.patterns.intern(line.as_bytes(), |variable| tally.variable(variable));
+        let (tally, variables) = (&mut self.tally, &mut self.variables);
+        let interned = self.patterns.intern(line.as_bytes(), |variable| {
+            tally.variable(variable);
+            variables.push(variable.from, variable.length);
+        });
+        match interned.pattern {
+            NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),
+            _ => variables.end_row(),
+        }
         self.tally.pattern(interned, self.patterns.last());
         self.rows_without_pattern += u64::from(interned.pattern == NO_PATTERN);
         columns.times.push(row.time);
         columns.streams.push(row.stream);
         columns.patterns.push(interned.pattern);
-        columns.lines.append_value(line);
         let level = self.attributes(row, columns)?;
         columns.levels.push(level);
         self.volume.add(row.stream, level, row.time, line.len());
@@ -207,7 +223,7 @@ impl<'a> Assembler<'a> {
 
 fn column_bytes(columns: &EncodedColumns, promoted: &[String]) -> Vec<(String, u64)> {
     const NAMES: [&str; super::columns::PROMOTED] =
-        ["time", "stream", "level", "pattern", "line", "attribute names", "attribute values"];
+        ["time", "stream", "level", "pattern", "variables", "attribute names", "attribute values"];
     let names = NAMES.iter().map(|name| (*name).to_owned()).chain(promoted.iter().cloned());
     let bytes = columns.pages.iter().map(|pages| pages.iter().map(|p| u64::from(p.bytes)).sum());
     names.zip(bytes).collect()

@@ -4,6 +4,9 @@
 
 use crate::wire::Malformed;
 
+/// Bits that can be looked at at once, wherever they begin.
+const PEEK_BITS: u32 = 56;
+
 /// Longest unary part accepted; the writer's is far shorter.
 const UNARY_MAX: u32 = 1 << 16;
 
@@ -69,22 +72,41 @@ impl<'a> BitReader<'a> {
         if self.bytes.len() * 8 < end {
             return Err(Malformed("a block of the filter is cut short"));
         }
-        let first = self.at / 8;
-        let mut word = [0; 8];
-        let available = self.bytes.len().min(first + 8) - first;
-        word[..available].copy_from_slice(&self.bytes[first..first + available]);
-        let value = u64::from_le_bytes(word) >> (self.at % 8);
+        let value = self.peek();
         self.at = end;
         Ok(value & ((1 << bits) - 1))
     }
 
     pub(crate) fn take_unary(&mut self) -> Result<u64, Malformed> {
-        for count in 0..UNARY_MAX {
-            if self.take(1)? == 0 {
+        let mut count = 0;
+        loop {
+            // Short ones, as nearly all are, are read at a glance.
+            let ones = self.peek().trailing_ones().min(PEEK_BITS);
+            count += ones;
+            if ones < PEEK_BITS {
+                self.take(ones + 1)?;
                 return Ok(count.into());
             }
+            self.take(ones)?;
+            if UNARY_MAX < count {
+                return Err(Malformed("a number in the filter is too long"));
+            }
         }
-        Err(Malformed("a number in the filter is too long"))
+    }
+
+    /// The next [`PEEK_BITS`] bits; zeros past the end.
+    fn peek(&self) -> u64 {
+        let first = self.at / 8;
+        let rest = self.bytes.get(first..).unwrap_or_default();
+        let word = match rest.first_chunk() {
+            Some(word) => *word,
+            None => {
+                let mut word = [0; 8];
+                word[..rest.len()].copy_from_slice(rest);
+                word
+            }
+        };
+        u64::from_le_bytes(word) >> (self.at % 8)
     }
 
     pub(crate) fn take_rice(&mut self, low_bits: u32) -> Result<u64, Malformed> {

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use record::{DETECTED_LEVEL, Labels, LogBatch};
 
 use super::assemble::assemble;
-use super::columns::ZSTD_LEVEL_DEFAULT;
 use super::error::BuildError;
 use super::granule::{GRANULE_ROWS, GRANULE_ROWS_MAX};
 use super::intern::{Interner, Probe};
@@ -28,6 +27,13 @@ use super::intern::{Interner, Probe};
 /// Bytes of lines and attributes in one segment. Indexers cut far below; Arrow's offsets would end
 /// at twice as much.
 pub const SEGMENT_BYTES_MAX: usize = 1 << 30;
+
+/// zstd level of fresh segments. Higher ones cost more than they save: most bytes are digits that
+/// zstd is not asked to compress.
+pub const ZSTD_LEVEL_FRESH: i32 = 1;
+
+/// zstd level of merged segments.
+pub const ZSTD_LEVEL_MERGED: i32 = 9;
 
 /// Attributes that may get columns of their own. Each costs a page a granule.
 pub(crate) const PROMOTED_MAX: usize = 16;
@@ -38,7 +44,8 @@ const PROMOTED_ROWS_SHARE: usize = 8;
 /// Attribute names that are counted; a segment with more has none that is frequent among the rest.
 const NAMES_COUNTED_MAX: usize = 4_096;
 
-/// How a segment is written. All of it changes size and speed only.
+/// How a segment is written. All of it changes size and speed only: fresh and merged segments are
+/// of one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildOptions {
     /// zstd level of every section, 1 to 22.
@@ -47,9 +54,22 @@ pub struct BuildOptions {
     pub granule_rows: usize,
 }
 
+impl BuildOptions {
+    /// For rows that were just received: fast, since every row is written this way once.
+    pub const fn fresh() -> Self {
+        Self { zstd_level: ZSTD_LEVEL_FRESH, granule_rows: GRANULE_ROWS }
+    }
+
+    /// For rows of segments being merged, which then stay: as small as it gets for about the CPU of
+    /// [`BuildOptions::fresh`]. Larger granules have more values in each slot of a pattern.
+    pub const fn merged() -> Self {
+        Self { zstd_level: ZSTD_LEVEL_MERGED, granule_rows: 2 * GRANULE_ROWS }
+    }
+}
+
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { zstd_level: ZSTD_LEVEL_DEFAULT, granule_rows: GRANULE_ROWS }
+        Self::fresh()
     }
 }
 

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, MapArray, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array,
+    Array, ArrayRef, BinaryArray, MapArray, RecordBatch, StringArray, TimestampNanosecondArray,
+    UInt32Array,
 };
 use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
@@ -19,7 +20,11 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::columns::{PROMOTED, PROMOTED_PREFIX, parse_meta, schema};
+use super::columns::{
+    LINE, LINES, LineColumn, PROMOTED, PROMOTED_PREFIX, VARIABLES, parse_meta, schema,
+};
+use super::pattern::PatternTable;
+use super::variables::Variables;
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -40,7 +45,8 @@ impl ColumnReader {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let meta = ArrowReaderMetadata::try_new(Arc::new(meta), options).map_err(|_| UNREADABLE)?;
         let fields = meta.schema().fields();
-        let expected = schema(&[]);
+        let whole = fields.get(LINES).is_some_and(|field| field.name() == LINE);
+        let expected = schema(if whole { LineColumn::Lines } else { LineColumn::Variables }, &[]);
         let same =
             expected.fields().iter().zip(fields).all(|(want, have)| {
                 want.name() == have.name() && want.data_type() == have.data_type()
@@ -115,8 +121,21 @@ impl GranuleBatch {
         self.column::<UInt32Array>(name).map(|column| &column.values()[..])
     }
 
-    pub(crate) fn lines(&self) -> Result<&StringArray, Malformed> {
-        self.column("line")
+    /// The lines, whichever way the segment keeps them. `patterns` are those of the rows.
+    pub(crate) fn lines<'a>(
+        &'a self,
+        table: &'a PatternTable,
+        patterns: &'a [u32],
+    ) -> Result<Lines<'a>, Malformed> {
+        if self.0.column_by_name(VARIABLES).is_none() {
+            return self.column(LINE).map(Lines::Whole);
+        }
+        let variables: &BinaryArray = self.column(VARIABLES)?;
+        if variables.is_empty() || variables.is_null(0) || patterns.len() != variables.len() {
+            return Err(OTHER_SHAPE);
+        }
+        let variables = Variables::open(variables.value(0), table, patterns)?;
+        Ok(Lines::Apart(Box::new(variables)))
     }
 
     /// The attributes without columns of their own.
@@ -137,6 +156,24 @@ impl GranuleBatch {
     fn column<T: Array + 'static>(&self, name: &str) -> Result<&T, Malformed> {
         let column = self.0.column_by_name(name).ok_or(OTHER_SHAPE)?;
         column.as_any().downcast_ref().ok_or(OTHER_SHAPE)
+    }
+}
+
+/// The lines of a granule.
+#[derive(Debug)]
+pub(crate) enum Lines<'a> {
+    Whole(&'a StringArray),
+    /// Pattern and variables, put together line by line.
+    Apart(Box<Variables<'a>>),
+}
+
+impl Lines<'_> {
+    /// The line of `row`.
+    pub(crate) fn get(&mut self, row: usize) -> Result<&str, Malformed> {
+        match self {
+            Self::Whole(lines) => Ok(lines.value(row)),
+            Self::Apart(variables) => variables.line(row),
+        }
     }
 }
 
@@ -202,19 +239,19 @@ mod tests {
         let mut writer = ColumnWriter::new(&promoted, BuildOptions::default()).unwrap();
         for granule in (0..rows).step_by(GRANULE_ROWS) {
             let here = GRANULE_ROWS.min(rows - granule);
-            let mut columns = GranuleColumns::new(here, 0, 1);
+            let mut columns = GranuleColumns::new(here, 1);
             for row in granule..granule + here {
                 columns.times.push(row as i64);
                 columns.streams.push(0);
                 columns.levels.push(row as u32 % 3);
                 columns.patterns.push(row as u32);
-                columns.lines.append_value(format!("line {row} {}", "x".repeat(row % 50)));
                 for n in 0..row % 4 {
                     columns.attribute(&format!("name{n}"), &format!("{row}"));
                 }
                 let trace = format!("{row:x}");
                 columns.end_attributes(&[(row % 2 == 0).then_some(trace.as_str())]).unwrap();
             }
+            columns.variables = format!("granule {granule}").into_bytes();
             writer.write(columns).unwrap();
         }
         writer.finish().unwrap()
@@ -244,14 +281,16 @@ mod tests {
                     let row = granule * GRANULE_ROWS + at;
                     assert_eq!(batch.times().unwrap()[at], row as i64);
                     assert_eq!(batch.numbers("pattern").unwrap()[at], row as u32);
-                    assert!(batch.lines().unwrap().value(at).starts_with(&format!("line {row} ")));
                     assert_eq!(batch.attributes().unwrap().row(at).count(), row % 4);
                     let trace = batch.promoted("trace_id").unwrap();
                     assert_eq!(trace.is_null(at), row % 2 == 1);
                 }
+                let variables: &BinaryArray = batch.column(VARIABLES).unwrap();
+                assert_eq!(variables.value(0), format!("granule {start}").as_bytes());
+                assert_eq!(variables.null_count(), here - 1);
                 let only = reader.decode(start..start + here, &[TIME], vec![page(TIME)]).unwrap();
                 assert_eq!(only.times().unwrap().len(), here);
-                assert!(only.lines().is_err());
+                assert!(only.numbers("pattern").is_err());
             }
         }
     }
@@ -260,13 +299,12 @@ mod tests {
     fn rows_without_any_attribute_still_have_their_pages() {
         let mut writer = ColumnWriter::new(&[], BuildOptions::default()).unwrap();
         for _ in 0..2 {
-            let mut columns = GranuleColumns::new(GRANULE_ROWS, 0, 0);
+            let mut columns = GranuleColumns::new(GRANULE_ROWS, 0);
             for _ in 0..GRANULE_ROWS {
                 columns.times.push(0);
                 columns.streams.push(0);
                 columns.levels.push(0);
                 columns.patterns.push(0);
-                columns.lines.append_value("");
                 columns.end_attributes(&[]).unwrap();
             }
             writer.write(columns).unwrap();

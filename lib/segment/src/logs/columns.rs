@@ -1,6 +1,7 @@
 //! The columns of a segment: a Parquet file whose pages are granules.
 //!
-//! One row group, no dictionaries, and exactly one data page a granule in every leaf column, so a
+//! Lines are kept as patterns and variables ([`super::variables`]); the variables of a granule are
+//! one value, in the granule's first row. One row group, no dictionaries, and exactly one data page a granule in every leaf column, so a
 //! granule of a column is fetched by byte range and decoded alone. The file ends with Parquet's
 //! own metadata and offset index; cut out of the segment it is an ordinary Parquet file.
 //!
@@ -10,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, TimestampNanosecondArray,
-    UInt32Array,
+    ArrayRef, BinaryBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder,
+    TimestampNanosecondArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use bytes::Bytes;
@@ -28,6 +29,12 @@ use super::error::BuildError;
 use super::granule::Page;
 use super::sections::COLUMNS;
 
+/// The column of lines in format 1.
+pub(crate) const LINE: &str = "line";
+
+/// The column of lines without their patterns, one value a granule, in its first row.
+pub(crate) const VARIABLES: &str = "variables";
+
 /// Before the name of a promoted attribute in its column's name.
 pub(crate) const PROMOTED_PREFIX: &str = "attribute_";
 
@@ -36,14 +43,12 @@ pub(crate) const TIME: usize = 0;
 pub(crate) const STREAM: usize = 1;
 pub(crate) const LEVEL: usize = 2;
 pub(crate) const PATTERN: usize = 3;
-pub(crate) const LINE: usize = 4;
+/// The lines in format 1, [`VARIABLES`] since.
+pub(crate) const LINES: usize = 4;
 /// Names of the attributes that have no column of their own.
 pub(crate) const ATTRIBUTE_NAMES: usize = 5;
 pub(crate) const ATTRIBUTE_VALUES: usize = 6;
 pub(crate) const PROMOTED: usize = 7;
-
-/// zstd level of the columns: 1 to 3 cost little more to write than they save in writing.
-pub const ZSTD_LEVEL_DEFAULT: i32 = 1;
 
 fn entry_names() -> MapFieldNames {
     MapFieldNames {
@@ -53,7 +58,16 @@ fn entry_names() -> MapFieldNames {
     }
 }
 
-pub(crate) fn schema(promoted: &[String]) -> Arc<Schema> {
+/// Which of the formats' columns hold the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineColumn {
+    /// Format 1: whole lines.
+    Lines,
+    /// Format 2: variables.
+    Variables,
+}
+
+pub(crate) fn schema(line: LineColumn, promoted: &[String]) -> Arc<Schema> {
     let names = entry_names();
     let entry = Fields::from(vec![
         Field::new(names.key, DataType::Utf8, false),
@@ -66,7 +80,10 @@ pub(crate) fn schema(promoted: &[String]) -> Arc<Schema> {
         Field::new("stream", DataType::UInt32, false),
         Field::new("level", DataType::UInt32, false),
         Field::new("pattern", DataType::UInt32, false),
-        Field::new("line", DataType::Utf8, false),
+        match line {
+            LineColumn::Lines => Field::new(LINE, DataType::Utf8, false),
+            LineColumn::Variables => Field::new(VARIABLES, DataType::Binary, true),
+        },
         Field::new("attributes", DataType::Map(Arc::new(entries), false), false),
     ];
     let column =
@@ -85,8 +102,12 @@ fn properties(options: BuildOptions) -> Result<WriterProperties, ParquetError> {
         .set_encoding(Encoding::DELTA_LENGTH_BYTE_ARRAY)
         .set_column_encoding(path("time"), Encoding::DELTA_BINARY_PACKED)
         .set_column_encoding(path("stream"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_encoding(path("level"), Encoding::PLAIN)
-        .set_column_encoding(path("pattern"), Encoding::PLAIN)
+        // Small numbers: their upper bytes are zeros, which together take no room.
+        .set_column_encoding(path("level"), Encoding::BYTE_STREAM_SPLIT)
+        .set_column_encoding(path("pattern"), Encoding::BYTE_STREAM_SPLIT)
+        .set_column_encoding(path(VARIABLES), Encoding::PLAIN)
+        // Compressed by us, stream by stream.
+        .set_column_compression(path(VARIABLES), Compression::UNCOMPRESSED)
         // A page ends where a granule does, whatever its size, and only there.
         .set_data_page_row_count_limit(options.granule_rows)
         .set_data_page_size_limit(usize::MAX)
@@ -102,21 +123,21 @@ pub(crate) struct GranuleColumns {
     pub(crate) streams: Vec<u32>,
     pub(crate) levels: Vec<u32>,
     pub(crate) patterns: Vec<u32>,
-    pub(crate) lines: StringBuilder,
+    pub(crate) variables: Vec<u8>,
     attributes: MapBuilder<StringBuilder, StringBuilder>,
     promoted: Vec<StringBuilder>,
 }
 
 impl GranuleColumns {
-    /// Room for `rows` rows with `line_bytes` bytes of lines.
-    pub(crate) fn new(rows: usize, line_bytes: usize, promoted: usize) -> Self {
+    /// Room for `rows` rows.
+    pub(crate) fn new(rows: usize, promoted: usize) -> Self {
         let value = Field::new("value", DataType::Utf8, false);
         Self {
             times: Vec::with_capacity(rows),
             streams: Vec::with_capacity(rows),
             levels: Vec::with_capacity(rows),
             patterns: Vec::with_capacity(rows),
-            lines: StringBuilder::with_capacity(rows, line_bytes),
+            variables: Vec::new(),
             attributes: MapBuilder::with_capacity(
                 Some(entry_names()),
                 StringBuilder::new(),
@@ -143,12 +164,16 @@ impl GranuleColumns {
     }
 
     fn finish(mut self, schema: &Arc<Schema>) -> Result<RecordBatch, BuildError> {
+        let rows = self.times.len();
+        let mut variables = BinaryBuilder::with_capacity(rows, self.variables.len());
+        variables.append_value(&self.variables);
+        variables.append_nulls(rows - 1);
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampNanosecondArray::from(self.times).with_timezone("UTC")),
             Arc::new(UInt32Array::from(self.streams)),
             Arc::new(UInt32Array::from(self.levels)),
             Arc::new(UInt32Array::from(self.patterns)),
-            Arc::new(self.lines.finish()),
+            Arc::new(variables.finish()),
             Arc::new(self.attributes.finish()),
         ];
         columns
@@ -180,7 +205,7 @@ fn failed(cause: impl std::fmt::Display) -> BuildError {
 
 impl ColumnWriter {
     pub(crate) fn new(promoted: &[String], options: BuildOptions) -> Result<Self, BuildError> {
-        let schema = schema(promoted);
+        let schema = schema(LineColumn::Variables, promoted);
         let properties = properties(options).map_err(failed)?;
         let writer_options =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);

@@ -89,6 +89,31 @@ impl Interner {
         id
     }
 
+    /// Forgets everything, keeping the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.hashes.clear();
+        self.slots.fill(VACANT);
+    }
+
+    /// Forgets all but the first `len` strings.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        let mask = self.slots.len() - 1;
+        // Last in, first out: whatever was put in after a string has left the table before it, so
+        // no probe needs the slot it leaves empty.
+        for id in (len..self.len()).rev() {
+            let mut slot = self.hashes[id] as usize & mask;
+            while self.slots[slot] != id as u32 {
+                slot = (slot + 1) & mask;
+            }
+            self.slots[slot] = VACANT;
+        }
+        self.ends.truncate(len);
+        self.hashes.truncate(len);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
     pub(crate) fn intern(&mut self, text: &[u8]) -> u32 {
         match self.probe(text) {
             Probe::Known(id) => id,
@@ -130,5 +155,25 @@ mod tests {
         assert_eq!(interner.len(), oracle.len());
         assert_eq!(interner.intern(b""), oracle.len() as u32);
         assert_eq!(interner.iter().count(), oracle.len() + 1);
+    }
+
+    #[test]
+    fn forgets_the_last_first() {
+        let mut interner = Interner::default();
+        for round in 0..50_u32 {
+            let kept = interner.len() as u32;
+            for n in 0..100 {
+                interner.intern(format!("{round} {n}").as_bytes());
+            }
+            interner.truncate(kept as usize + 50);
+            for n in 0..50 {
+                assert_eq!(interner.intern(format!("{round} {n}").as_bytes()), kept + n);
+            }
+            assert_eq!(interner.intern(b"next"), interner.len() as u32 - 1);
+            interner.truncate(kept as usize + 50);
+        }
+        assert_eq!(interner.intern(b"3 7"), 157);
+        interner.clear();
+        assert_eq!((interner.len(), interner.bytes(), interner.intern(b"x")), (0, 0, 0));
     }
 }

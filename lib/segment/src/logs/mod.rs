@@ -10,7 +10,8 @@
 //! # Writing
 //!
 //! [`LogSegmentBuilder`] collects and sorts rows; `assemble` goes through them once, granule by
-//! granule: [`token`] cuts lines, `tally` collects what a granule holds, [`columns`] writes pages.
+//! granule: [`token`] cuts lines, `tally` collects what a granule holds, [`variables`] takes lines
+//! apart, [`columns`] writes pages. [`LogExport`] writes rows as other programs read them.
 //!
 //! # Reading
 //!
@@ -35,11 +36,13 @@ mod column_reader;
 mod columns;
 mod condition;
 mod error;
+mod export;
 mod granule;
 mod index;
 mod intern;
 mod needle;
 mod pattern;
+mod pieces;
 pub mod plan;
 mod prune;
 mod scan;
@@ -50,12 +53,16 @@ mod streams;
 mod tally;
 mod token;
 mod token_filter;
+mod variables;
 mod verdict;
 
 pub use budget::{ScanBudget, ScanLimit};
-pub use build::{BuildOptions, BuildStats, BuiltSegment, LogSegmentBuilder, SEGMENT_BYTES_MAX};
-pub use columns::ZSTD_LEVEL_DEFAULT;
+pub use build::{
+    BuildOptions, BuildStats, BuiltSegment, LogSegmentBuilder, SEGMENT_BYTES_MAX, ZSTD_LEVEL_FRESH,
+    ZSTD_LEVEL_MERGED,
+};
 pub use error::{BuildError, SegmentError};
+pub use export::{ExportError, LogExport};
 pub use granule::GRANULE_ROWS;
 pub use plan::{
     AttributeColumns, CompiledPlan, Direction, LineFilter, LineFilterOp, LogPlan, PlanError,

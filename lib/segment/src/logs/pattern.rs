@@ -11,11 +11,15 @@
 //! number 0.
 
 use super::intern::{Interner, Probe};
-use super::token::{Piece, Token, walk};
+use super::pieces::Pieces;
+use super::token::{Variable, variables};
 use crate::wire::{self, Malformed, Reader};
 
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;
+
+/// As many as [`Pieces`] copies at once.
+const PLACEHOLDER_COPIES: usize = 16;
 
 /// The number of "no pattern".
 pub(crate) const NO_PATTERN: u32 = 0;
@@ -35,7 +39,7 @@ pub(crate) const PATTERNS_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct PatternInterner {
     patterns: Interner,
-    scratch: Vec<u8>,
+    scratch: Pieces,
 }
 
 /// A line's pattern number, and whether this line is the first of it.
@@ -50,24 +54,23 @@ impl PatternInterner {
     pub(crate) fn intern<'a>(
         &mut self,
         line: &'a [u8],
-        mut variable: impl FnMut(&'a [u8]),
+        mut variable: impl FnMut(Variable<'a>),
     ) -> Interned {
         let scratch = &mut self.scratch;
-        scratch.clear();
-        walk(line, |piece| match piece {
-            Piece::Separators(bytes) => scratch.extend_from_slice(bytes),
-            Piece::Token(Token { bytes, variable: false }) => scratch.extend_from_slice(bytes),
-            Piece::Token(Token { bytes, variable: true }) => {
-                scratch.push(PLACEHOLDER);
-                variable(bytes);
-            }
+        scratch.truncate(0);
+        let last = variables(line, |from, before, found| {
+            scratch.put(from, before);
+            scratch.put(&[PLACEHOLDER; PLACEHOLDER_COPIES], 1);
+            variable(found);
         });
-        match self.patterns.probe(&self.scratch) {
+        scratch.put(last, last.len());
+        match self.patterns.probe(self.scratch.as_bytes()) {
             Probe::Known(id) => Interned { pattern: id + 1, first: false },
             Probe::Absent(_) if self.full() => Interned { pattern: NO_PATTERN, first: false },
-            Probe::Absent(place) => {
-                Interned { pattern: self.patterns.insert(place, &self.scratch) + 1, first: true }
-            }
+            Probe::Absent(place) => Interned {
+                pattern: self.patterns.insert(place, self.scratch.as_bytes()) + 1,
+                first: true,
+            },
         }
     }
 
@@ -78,7 +81,7 @@ impl PatternInterner {
 
     /// The pattern of the line interned last.
     pub(crate) fn last(&self) -> &[u8] {
-        &self.scratch
+        self.scratch.as_bytes()
     }
 
     fn full(&self) -> bool {
@@ -133,11 +136,19 @@ impl PatternTable {
     }
 }
 
+impl PatternTable {
+    /// The bytes of all patterns, and where those of one begin: 0 for one that is not there.
+    pub(crate) fn place(&self, pattern: u32) -> (&[u8], usize) {
+        let before = (pattern as usize).checked_sub(2).and_then(|at| self.ends.get(at));
+        (&self.bytes, before.copied().unwrap_or(0))
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn pattern_of(line: &str) -> Vec<u8> {
     let mut interner = PatternInterner::default();
     interner.intern(line.as_bytes(), |_| {});
-    interner.scratch
+    interner.last().to_vec()
 }
 
 #[cfg(test)]
@@ -152,8 +163,8 @@ mod tests {
     fn lines_of_one_shape_share_a_pattern() {
         let mut interner = PatternInterner::default();
         let mut variables = Vec::new();
-        let one = interner.intern(b"GET /a/17 took 3ms", |v| variables.push(v));
-        let two = interner.intern(b"GET /a/x9 took 41s", |v| variables.push(v));
+        let one = interner.intern(b"GET /a/17 took 3ms", |v| variables.push(v.bytes()));
+        let two = interner.intern(b"GET /a/x9 took 41s", |v| variables.push(v.bytes()));
         assert_eq!(variables, [&b"17"[..], b"3ms", b"x9", b"41s"]);
         assert_eq!((one.pattern, one.first), (1, true));
         assert_eq!((two.pattern, two.first), (1, false));
@@ -192,7 +203,7 @@ mod tests {
         fn a_line_is_its_pattern_with_variables_put_back(line in any::<String>()) {
             let mut interner = PatternInterner::default();
             let mut variables = Vec::new();
-            interner.intern(line.as_bytes(), |v| variables.push(v));
+            interner.intern(line.as_bytes(), |v| variables.push(v.bytes()));
             let mut rebuilt = Vec::new();
             let mut next = variables.into_iter();
             for byte in interner.last() {

@@ -15,7 +15,7 @@ use super::condition::{CompiledNeedle, Condition, TermTest, TokenTest};
 use super::granule::{Complete, Granule};
 use super::index::GranuleIndex;
 use super::plan::{CompiledFilter, CompiledPlan};
-use super::token_filter::{attribute_hash, token_hash};
+use super::token_filter::{attribute_hash, selective, token_hash};
 use crate::wire::Malformed;
 
 /// The granules each looked-up hash may be in.
@@ -87,7 +87,10 @@ pub(crate) fn token_hashes(plan: &CompiledPlan) -> BTreeSet<u64> {
     let mut hashes: BTreeSet<u64> = exact_attributes(plan).collect();
     for_each_needle(plan, |needle| {
         for token in &needle.tokens {
-            if let TokenTest::Variable { exact: Some(exact), .. } = token {
+            // Others are not in the filter; not looked up, they tell nothing.
+            if let TokenTest::Variable { exact: Some(exact), .. } = token
+                && selective(exact.as_bytes(), exact.bytes().all(|byte| byte.is_ascii_digit()))
+            {
                 hashes.insert(token_hash(exact.as_bytes()));
             }
         }

@@ -128,8 +128,9 @@ impl LogSegment {
         if granules.pages.len() != columns.leaves() {
             return Err(damaged(GRANULES)(Malformed("it has pages of other columns")));
         }
-        let token_directory = FilterDirectory::decode(&opening[2], length(TOKENS)?)
-            .map_err(damaged(TOKEN_DIRECTORY))?;
+        let token_directory =
+            FilterDirectory::decode(&opening[2], length(TOKENS)?, bundle.format())
+                .map_err(damaged(TOKEN_DIRECTORY))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path: meta.path.clone(),

@@ -7,15 +7,12 @@
 //! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
 //! says nothing there, and is always a candidate.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::granule::{Complete, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER};
-use super::token::{Piece, fragments, walk};
-use super::token_filter::{TokenFilterBuilder, token_hash};
+use super::token::{Piece, Variable, fragments, walk};
+use super::token_filter::{TokenFilterBuilder, selective, token_hash};
 
 /// Distinct tokens a granule puts into the filter: 16 for every row. A granule with more is full
 /// of blobs; its share of the filter would cost more than reading it.
@@ -33,24 +30,6 @@ const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
 /// Stands in a pattern's list of words for one that is too long to be a term.
 const LONG_WORD: u32 = u32::MAX;
 
-/// Takes the numbers that are already hashes as they are.
-#[derive(Debug, Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only `u64` keys are hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 /// The tally of the current granule, and what it remembers of the segment.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -58,7 +37,7 @@ pub(crate) struct Tally {
     granule: u32,
     complete: Option<Complete>,
     lengths: LengthSet,
-    tokens: HashSet<u64, BuildHasherDefault<Identity>>,
+    tokens: Tokens,
     words: Words,
     fragments: Fragments,
 }
@@ -81,27 +60,26 @@ impl Tally {
 
     /// Counts a variable of a line.
     #[inline]
-    pub(crate) fn variable(&mut self, variable: &[u8]) {
-        let fresh = self.token(token_hash(variable));
-        if !fresh {
-            return;
-        }
-        self.lengths.insert(variable.len());
-        if self.complete().fragments {
-            let met = fragments(variable).all(|f| self.fragments.meet(f, self.granule + 1));
+    pub(crate) fn variable(&mut self, variable: Variable<'_>) {
+        let bytes = variable.bytes();
+        self.lengths.insert(bytes.len());
+        let known = selective(bytes, variable.plain) && !self.token(token_hash(bytes));
+        if !known && !variable.plain && self.complete().fragments {
+            let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
             self.complete_mut().fragments = met;
         }
     }
 
-    /// Counts a token by its hash; false when it was counted in this granule before.
+    /// Counts a token by its hash; false when it is known to have been counted in this granule.
     #[inline]
     pub(crate) fn token(&mut self, hash: u64) -> bool {
         if !self.complete().tokens {
             return true;
         }
         let fresh = self.tokens.insert(hash);
-        if TOKENS_PER_GRANULE_MAX < self.tokens.len() {
-            self.complete_mut().tokens = false;
+        if TOKENS_PER_GRANULE_MAX < self.tokens.hashes.len() {
+            self.tokens.sort();
+            self.complete_mut().tokens = self.tokens.hashes.len() < TOKENS_PER_GRANULE_MAX;
         }
         fresh
     }
@@ -113,11 +91,12 @@ impl Tally {
         document: &mut GranuleDocument,
     ) -> (LengthSet, Complete) {
         let mut complete = self.complete();
-        if TOKENS_MAX < filter.len() + self.tokens.len() {
+        self.tokens.sort();
+        if TOKENS_MAX < filter.len() + self.tokens.hashes.len() {
             complete.tokens = false;
         }
         if complete.tokens {
-            filter.add(self.granule, self.tokens.iter().copied());
+            filter.add(self.granule, self.tokens.hashes.iter().copied());
         }
         if complete.words {
             self.words.for_each_met(|word| document.word(word));
@@ -139,6 +118,51 @@ impl Tally {
 
     fn complete_mut(&mut self) -> &mut Complete {
         self.complete.get_or_insert(Complete::ALL)
+    }
+}
+
+/// Hashes that a granule has met lately, by their upper bits.
+const RECENT_BITS: u32 = 12;
+
+/// The hashes of a granule's tokens.
+#[derive(Debug)]
+struct Tokens {
+    /// In the order they came. What repeats soon is in here once.
+    hashes: Vec<u64>,
+    recent: Vec<u64>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        let mut tokens = Self { hashes: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
+        tokens.clear();
+        tokens
+    }
+}
+
+impl Tokens {
+    /// False when the hash is known to be in already.
+    #[inline]
+    fn insert(&mut self, hash: u64) -> bool {
+        let recent = &mut self.recent[(hash >> (u64::BITS - RECENT_BITS)) as usize];
+        if *recent == hash {
+            return false;
+        }
+        *recent = hash;
+        self.hashes.push(hash);
+        true
+    }
+
+    fn sort(&mut self) {
+        self.hashes.sort_unstable();
+        self.hashes.dedup();
+    }
+
+    fn clear(&mut self) {
+        self.hashes.clear();
+        // Hashes that belong elsewhere stand for "none".
+        self.recent.fill(0);
+        self.recent[0] = u64::MAX;
     }
 }
 
@@ -340,6 +364,10 @@ mod tests {
         assert_eq!(short_code(b"abcd"), None);
     }
 
+    fn variable(tally: &mut Tally, text: &str) {
+        tally.variable(Variable { from: text.as_bytes(), length: text.len(), plain: false });
+    }
+
     #[test]
     fn a_granule_over_a_cap_says_so_and_the_next_starts_afresh() {
         let mut tally = Tally::default();
@@ -348,16 +376,16 @@ mod tests {
         for i in 0..FRAGMENTS_PER_GRANULE_MAX as u32 + 1 {
             let name: String =
                 (0..4).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect();
-            tally.variable(format!("{name}1").as_bytes());
+            variable(&mut tally, &format!("{name}1"));
         }
         let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete { words: true, fragments: false, tokens: true });
         assert!(lengths.has_at_least(5) && !lengths.has_longer(5));
-        tally.variable(b"x1");
+        variable(&mut tally, "x1");
         let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete::ALL);
         assert!(!lengths.has_longer(2));
-        tally.variable(format!("{}1", "x".repeat(TERM_BYTES_MAX + 1)).as_bytes());
+        variable(&mut tally, &format!("{}1", "x".repeat(TERM_BYTES_MAX + 1)));
         let (_, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert!(!complete.fragments);
     }

@@ -9,7 +9,14 @@ use crate::corpus;
 use crate::naive::{Row, build, check, level, open, scan};
 
 fn options(granule_rows: usize) -> BuildOptions {
-    BuildOptions { granule_rows, ..BuildOptions::default() }
+    BuildOptions { granule_rows, ..BuildOptions::fresh() }
+}
+
+/// Fresh and merged segments, in granules of a few sizes.
+fn any_options() -> impl Strategy<Value = BuildOptions> {
+    let kind = prop::sample::select(vec![BuildOptions::fresh(), BuildOptions::merged()]);
+    (kind, prop::sample::select(vec![1_usize, 3, 8, 50, 200]))
+        .prop_map(|(kind, granule_rows)| BuildOptions { granule_rows, ..kind })
 }
 
 /// Segments, and questions to each.
@@ -21,16 +28,15 @@ fn random_questions_get_the_naive_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut pruned = ScanStats::default();
     let mut runner = TestRunner::new(Config { cases: CASES, ..Config::default() });
-    let cases = (corpus::rows(120), prop::sample::select(vec![1_usize, 3, 8, 50, 200]))
-        .prop_flat_map(|(rows, granule_rows)| {
-            let plans = prop::collection::vec(corpus::plan(&rows), QUESTIONS);
-            (Just(rows), Just(granule_rows), plans)
-        });
+    let cases = (corpus::rows(120), any_options()).prop_flat_map(|(rows, options)| {
+        let plans = prop::collection::vec(corpus::plan(&rows), QUESTIONS);
+        (Just(rows), Just(options), plans)
+    });
     let totals = std::cell::RefCell::new(&mut pruned);
     runner
-        .run(&cases, |(rows, granule_rows, plans)| {
+        .run(&cases, |(rows, options, plans)| {
             runtime.block_on(async {
-                let segment = open(&build(&rows, options(granule_rows))).await;
+                let segment = open(&build(&rows, options)).await;
                 for plan in &plans {
                     let stats = check(&segment, &rows, plan).await;
                     totals.borrow_mut().add(&stats);

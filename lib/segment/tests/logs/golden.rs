@@ -1,7 +1,7 @@
 //! One segment of every past version, read by this build.
 //!
-//! `v1.segment` was written by the first build that wrote version 1 and never changes. A build that
-//! changes the bytes of version 1 so that old ones read differently fails here.
+//! `logs-v<n>.segment` was written by a build that wrote version `n` and never changes. A build that
+//! reads old ones differently fails here.
 
 use bytes::Bytes;
 use record::{Labels, TenantId};
@@ -10,6 +10,7 @@ use segment::logs::{BuildOptions, LogPlan, LogSegment};
 use crate::naive::{Row, build, check, level, meta, store_with};
 
 const V1: &[u8] = include_bytes!("../golden/logs-v1.segment");
+const V2: &[u8] = include_bytes!("../golden/logs-v2.segment");
 
 /// The rows of the golden segments.
 fn rows() -> Vec<Row> {
@@ -44,13 +45,19 @@ fn options() -> BuildOptions {
 }
 
 #[tokio::test]
-async fn version_1_reads_as_it_was_written() {
+async fn every_version_reads_as_it_was_written() {
+    for golden in [V1, V2] {
+        reads_as_it_was_written(golden).await;
+    }
+}
+
+async fn reads_as_it_was_written(golden: &'static [u8]) {
     let rows = rows();
     // Written with the same options, so everything but the bytes themselves is known.
     let mut expected = meta(&build(&rows, options()));
-    expected.bytes = V1.len() as u64;
-    expected.footer_bytes = V1.len() as u64;
-    let store = store_with(Bytes::from_static(V1)).await;
+    expected.bytes = golden.len() as u64;
+    expected.footer_bytes = golden.len() as u64;
+    let store = store_with(Bytes::from_static(golden)).await;
     let segment = LogSegment::open(store, &expected).await.unwrap();
     segment.verify().await.unwrap();
     assert_eq!(segment.rows(), rows.len() as u64);

@@ -12,7 +12,7 @@ use super::ScanStats;
 use super::best::BestRows;
 use crate::logs::column_reader::{AttributeMap, GranuleBatch};
 use crate::logs::columns::{
-    ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, LEVEL, LINE, PATTERN, PROMOTED, STREAM, TIME,
+    ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, LEVEL, LINES, PATTERN, PROMOTED, STREAM, TIME,
 };
 use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
@@ -70,6 +70,11 @@ impl Leaves {
         self.level_decides
     }
 
+    /// Whether lines may be read, which takes their patterns.
+    pub(crate) fn patterns(&self) -> bool {
+        self.filters || self.lines
+    }
+
     /// Whether the answer carries levels.
     pub(crate) fn level_wanted(&self) -> bool {
         self.level_wanted
@@ -85,9 +90,10 @@ impl Leaves {
         if self.level_decides || self.level_wanted {
             leaves.push(LEVEL);
         }
-        if self.filters {
+        if self.patterns() {
             leaves.push(PATTERN);
-        } else {
+        }
+        if !self.filters {
             leaves.extend(self.late(false));
         }
         leaves
@@ -99,7 +105,7 @@ impl Leaves {
     }
 
     fn late(&self, open: bool) -> Vec<usize> {
-        let line = (self.lines || open).then_some(LINE);
+        let line = (self.lines || open).then_some(LINES);
         line.into_iter().chain(self.attributes.iter().copied()).collect()
     }
 }
@@ -250,9 +256,12 @@ impl Decided {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let times = self.deciding.times().map_err(damaged)?;
         let late = self.finishing.as_ref().unwrap_or(&self.deciding);
-        let lines =
-            if leaves.lines || self.open() { Some(late.lines().map_err(damaged)?) } else { None };
-        let line = |row: u32| lines.map_or("", |lines| lines.value(row as usize));
+        let mut lines = if leaves.lines || self.open() {
+            let patterns = self.deciding.numbers("pattern").map_err(damaged)?;
+            Some(late.lines(segment.pattern_table()?, patterns).map_err(damaged)?)
+        } else {
+            None
+        };
         let attributes = RowAttributes::new(segment, leaves, &self.deciding, late)?;
         let limit = best.map_or(usize::MAX, BestRows::limit);
         let mut chosen = Vec::new();
@@ -261,7 +270,13 @@ impl Decided {
                 break;
             }
             stats.lines_searched += u64::from(candidate.open);
-            let passes = (!candidate.open || plan.line_matches(line(candidate.row)))
+            let searched = match &mut lines {
+                Some(lines) if candidate.open => {
+                    plan.line_matches(lines.get(candidate.row as usize).map_err(damaged)?)
+                }
+                _ => true,
+            };
+            let passes = searched
                 && plan.attributes_match(|name| attributes.first(candidate.row as usize, name));
             if passes {
                 chosen.push(candidate.row);
@@ -281,7 +296,10 @@ impl Decided {
             let stream =
                 table.get(streams.of(at) as usize).ok_or_else(|| damaged(UNKNOWN_STREAM))?;
             attributes.collect(at, &plan.plan().attributes, &mut pairs);
-            let text = if leaves.lines { line(row) } else { "" };
+            let text = match &mut lines {
+                Some(lines) if leaves.lines => lines.get(at).map_err(damaged)?,
+                _ => "",
+            };
             builder.push(TimestampNanos(times[at]), &stream.labels, text, &pairs, None);
         }
         Ok(Some(builder.finish()))

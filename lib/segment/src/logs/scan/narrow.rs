@@ -23,7 +23,7 @@ impl ScanCore {
         let needed = [
             (Part::Streams, true),
             (Part::Levels, levels),
-            (Part::Patterns, !self.plan.filters().is_empty()),
+            (Part::Patterns, self.leaves.patterns()),
             (Part::Index, self.needs_index()),
         ];
         let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);

@@ -1,0 +1,91 @@
+//! Bytes put together from short pieces of other bytes.
+//!
+//! Lines are cut into pieces of a few bytes and put together from them, dozens a line, so what a
+//! copy costs beside the bytes decides. A short piece is copied as a block of fixed size, which is
+//! one load and one store; what is copied beyond its end is overwritten by the next.
+
+/// Longest piece that is copied as a block. Most are shorter by far.
+const BLOCK: usize = 16;
+
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    /// Longer than `end`, so that blocks have room.
+    bytes: Vec<u8>,
+    end: usize,
+}
+
+impl Pieces {
+    /// Appends the first `length` bytes of `source`; false, and nothing, when it has fewer.
+    #[inline]
+    pub(crate) fn put(&mut self, source: &[u8], length: usize) -> bool {
+        if length <= BLOCK
+            && let Some(from) = source.first_chunk::<BLOCK>()
+            && let Some(room) = self.bytes.get_mut(self.end..)
+            && let Some(to) = room.first_chunk_mut::<BLOCK>()
+        {
+            *to = *from;
+            self.end += length;
+            return true;
+        }
+        self.put_slowly(source, length)
+    }
+
+    fn put_slowly(&mut self, source: &[u8], length: usize) -> bool {
+        let Some(piece) = source.get(..length) else { return false };
+        let end = self.end + length;
+        if self.bytes.len() < end + BLOCK {
+            self.bytes.resize((end + BLOCK).next_power_of_two(), 0);
+        }
+        self.bytes[self.end..end].copy_from_slice(piece);
+        self.end = end;
+        true
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
+
+    /// What was appended after the first `start` bytes.
+    pub(crate) fn since(&mut self, start: usize) -> &mut [u8] {
+        &mut self.bytes[start..self.end]
+    }
+
+    /// Forgets all but the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn holds_what_was_put(
+            source in prop::collection::vec(any::<u8>(), 0..60),
+            cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40), 0..40),
+        ) {
+            let (mut pieces, mut expected) = (Pieces::default(), Vec::new());
+            for (start, length) in cuts {
+                let rest = &source[start.index(source.len() + 1)..];
+                match rest.get(..length) {
+                    Some(piece) => expected.extend_from_slice(piece),
+                    None => prop_assert!(!pieces.put(rest, length)),
+                }
+                if length <= rest.len() {
+                    prop_assert!(pieces.put(rest, length));
+                }
+                prop_assert_eq!(pieces.as_bytes(), &expected[..]);
+            }
+            pieces.truncate(5);
+            prop_assert_eq!(pieces.len(), expected.len().min(5));
+        }
+    }
+}

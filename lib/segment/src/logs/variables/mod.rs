@@ -1,0 +1,188 @@
+//! The variables of a granule's lines, apart from their patterns.
+//!
+//! Within a granule, what stands in one place of one pattern is alike: a number of a certain
+//! length, an identifier, a name with a counter behind it. Such a place is a **slot**, and its
+//! values lie together. Most bytes of variables are digits, and most digits are as good as random,
+//! so a value is taken apart once more, into its **mask** (the value with its digits made zeros)
+//! and its digits. The masks of a slot are few, mostly one; the digits of all slots go into one
+//! row of [`digits`], or, where they repeat from value to value, into a row that zstd compresses.
+//! Slots whose masks hardly repeat are kept as text, or as half-bytes where they are hexadecimal.
+//!
+//! What always holds: a line is its pattern with the values put back, byte for byte; a line
+//! without a pattern is the only value of a slot of its own.
+//!
+//! Bounds: a granule's variables are no larger than its lines; a slot has at most [`CHOICES_MAX`]
+//! masks.
+
+mod digits;
+mod read;
+mod write;
+
+pub(crate) use read::Variables;
+pub(crate) use write::{GranuleVariables, VariablesWriter};
+
+/// Masks of one slot that are told apart; one byte a value says which.
+const CHOICES_MAX: usize = 256;
+
+/// Shortest hexadecimal value worth half-bytes: shorter ones are mostly words.
+const HALF_BYTES_MIN: usize = 8;
+
+/// How a slot's values are kept: the numbers that stand for it.
+mod slot {
+    /// Texts: lengths and bytes.
+    pub(super) const TEXT: u64 = 0;
+    /// Lower-case hexadecimal values of one length.
+    pub(super) const HALF_BYTES: u64 = 1;
+    /// Several masks, with digits packed or, one higher, repetitive.
+    pub(super) const CHOICES: u64 = 2;
+    /// One mask; twice its number is added, and one where the digits are repetitive.
+    pub(super) const MASK: u64 = 4;
+}
+
+/// Most bytes of one stream before compression, and of a granule's lines rebuilt at once.
+const STREAM_BYTES_MAX: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable};
+
+    struct Encoded {
+        bytes: Vec<u8>,
+        patterns: Vec<u32>,
+        table: PatternTable,
+    }
+
+    /// Encodes `lines` as one granule; those that `without` names get no pattern.
+    fn encode(
+        writer: &mut VariablesWriter,
+        lines: &[String],
+        without: impl Fn(usize) -> bool,
+    ) -> Encoded {
+        let mut interner = PatternInterner::default();
+        let mut variables = GranuleVariables::default();
+        let mut patterns = Vec::new();
+        for (row, line) in lines.iter().enumerate() {
+            let interned =
+                interner.intern(line.as_bytes(), |found| variables.push(found.from, found.length));
+            let pattern = if without(row) { NO_PATTERN } else { interned.pattern };
+            match pattern {
+                NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),
+                _ => variables.end_row(),
+            }
+            patterns.push(pattern);
+        }
+        let table = PatternTable::decode(&interner.encode()).unwrap();
+        Encoded { bytes: writer.encode(&patterns, &variables).unwrap(), patterns, table }
+    }
+
+    impl Encoded {
+        fn check(&self, lines: &[String]) {
+            let mut read = Variables::open(&self.bytes, &self.table, &self.patterns).unwrap();
+            // Backwards too: lines are read in any order.
+            for row in (0..lines.len()).chain((0..lines.len()).rev()) {
+                assert_eq!(read.line(row).unwrap(), lines[row], "row {row}");
+            }
+        }
+    }
+
+    fn writer() -> VariablesWriter {
+        VariablesWriter::new(1).unwrap()
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[0-9]{1,6}",
+            1 => "[0-9]{2}",
+            1 => "[0-9a-f]{8}",
+            1 => "[0-9a-f]{15}",
+            1 => "0x[0-9a-f]{1,4}",
+            1 => "[a-c]{1,2}[0-9]{1,2}",
+            1 => "[0-9]{20,40}",
+            1 => "[A-Za-z0-9]{1,20}",
+            1 => "ü[0-9]ß",
+            1 => Just("2026".to_owned()),
+        ]
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let shapes = vec!["", "#", "GET # took #ms", "# # #", "no variable", "=#", "größe #/#\n"];
+        let shaped = (prop::sample::select(shapes), prop::collection::vec(value(), 3));
+        let shaped = shaped.prop_map(|(shape, values)| {
+            values.iter().fold(shape.to_owned(), |line, value| line.replacen('#', value, 1))
+        });
+        prop_oneof![8 => shaped, 1 => any::<String>()]
+    }
+
+    proptest! {
+        #[test]
+        fn lines_come_back_byte_for_byte(
+            granules in prop::collection::vec(prop::collection::vec(line(), 1..120), 1..4),
+            every in 2_usize..50,
+        ) {
+            let mut writer = writer();
+            for lines in &granules {
+                encode(&mut writer, lines, |row| row % every == 1).check(lines);
+            }
+        }
+
+        #[test]
+        fn damage_is_an_error_or_another_line(
+            lines in prop::collection::vec(line(), 1..60),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut encoded = encode(&mut writer(), &lines, |row| row == 1);
+            for (at, bit) in flips {
+                let at = at.index(encoded.bytes.len());
+                encoded.bytes[at] ^= 1 << bit;
+            }
+            if let Some(cut) = cut {
+                encoded.bytes.truncate(cut.index(encoded.bytes.len() + 1));
+            }
+            let opened = Variables::open(&encoded.bytes, &encoded.table, &encoded.patterns);
+            if let Ok(mut read) = opened {
+                let whole = (0..lines.len()).filter(|row| read.line(*row).is_ok()).count();
+                prop_assert!(whole <= lines.len());
+            }
+        }
+    }
+
+    /// Every way of keeping a slot takes part, at sizes where it pays.
+    #[test]
+    fn every_kind_of_slot_comes_back() {
+        let mix = |n: usize| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let kinds: [fn(usize, u64) -> String; 8] = [
+            |_, random| format!("{}", random % 1_000_000),
+            |n, _| format!("{:010}", 1_700_000_000 + n),
+            |_, random| format!("{random:016x}"),
+            |n, random| format!("{:015x}", random >> 4 | n as u64 & 1),
+            |_, random| format!("v{}-{}ms", random % 7, random % 1_000),
+            |_, random| format!("{random:X}g"),
+            |n, _| format!("k{}", n / 100),
+            |n, random| format!("{}", if n % 2 == 0 { 200 } else { random % 10 }),
+        ];
+        for kind in kinds {
+            let lines: Vec<String> =
+                (0..2_000).map(|n| format!("a={} b={}", kind(n, mix(n)), n % 3)).collect();
+            let encoded = encode(&mut writer(), &lines, |_| false);
+            encoded.check(&lines);
+            let plain: usize = lines.iter().map(String::len).sum();
+            assert!(encoded.bytes.len() < plain, "{} of {plain} bytes", encoded.bytes.len());
+        }
+    }
+
+    #[test]
+    fn random_digits_take_what_they_must() {
+        let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
+        let lines: Vec<String> =
+            (1..8_000).map(|n| format!("{:012}", random(n) % 1_000_000_000_000)).collect();
+        let encoded = encode(&mut writer(), &lines, |_| false);
+        let entropy = lines.len() as f64 * 12.0 * 10_f64.log2() / 8.0;
+        assert!((encoded.bytes.len() as f64) < 1.005 * entropy + 100.0);
+    }
+}
