@@ -103,8 +103,9 @@ pub(crate) fn variables<'a>(
     while let Some(byte) = text.get(at) {
         let class = class(*byte);
         at += 1;
-        // A table, since a branch would be guessed wrong at every other separator.
-        token = [at, token, token][class as usize];
+        // Without a branch, which would be guessed wrong at every other separator.
+        let separates = usize::from(class == ByteClass::Separator).wrapping_neg();
+        token ^= (token ^ at) & separates;
         if class != ByteClass::Digit {
             continue;
         }
