@@ -38,7 +38,7 @@ const WINDOW_GRANULES_MAX: usize = 16;
 pub(crate) enum Step {
     /// These ranges, handed to the next [`ScanCore::step`] in order.
     Fetch(Ask),
-    Rows(LogBatch),
+    Rows(Box<LogBatch>),
     Done,
 }
 
@@ -121,7 +121,7 @@ impl ScanCore {
         loop {
             self.budget.check()?;
             if let Some(rows) = self.ready.pop_front() {
-                return Ok(Step::Rows(rows));
+                return Ok(Step::Rows(Box::new(rows)));
             }
             let given = fetched.take().unwrap_or_default();
             let ask = match std::mem::replace(&mut self.stage, Stage::Done) {

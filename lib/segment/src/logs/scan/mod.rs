@@ -116,7 +116,7 @@ impl LogScan {
             self.asked = None;
             match self.step(fetched).await? {
                 Step::Fetch(ask) => self.asked = Some(ask),
-                Step::Rows(rows) => return Ok(Some(rows)),
+                Step::Rows(rows) => return Ok(Some(*rows)),
                 Step::Done => return Ok(None),
             }
         }
