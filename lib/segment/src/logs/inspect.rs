@@ -15,8 +15,8 @@ impl LogSegment {
         self.load(&[Part::Patterns, Part::Streams, Part::Levels]).await?;
         let bundle = self.bundle();
         let filter = bundle.read(TOKENS).await?;
-        let tokens =
-            self.token_directory().tokens(&filter).map_err(|cause| self.damaged(TOKENS, cause))?;
+        let entries = self.token_directory().entries(&filter);
+        let entries = entries.map_err(|cause| self.damaged(TOKENS, cause))?;
         let mut sections: BTreeMap<String, u64> = BTreeMap::new();
         for name in bundle.names() {
             let range = &bundle.section(name)?.range;
@@ -34,7 +34,7 @@ impl LogSegment {
                 ("streams", self.stream_table()?.len() as u64),
                 ("levels", (self.level_table()?.len() - 1) as u64),
                 ("patterns", self.pattern_table()?.len() as u64),
-                ("tokens", tokens),
+                ("token_entries", entries),
             ],
             sections: sections.into_iter().collect(),
             columns: self.column_names().into_iter().zip(bytes).collect(),

@@ -24,7 +24,8 @@ async fn what_a_segment_is_made_of_adds_up() {
     let found = inspect(&store_with(built.bytes.clone()).await, &meta).await.unwrap();
     let count = |name: &str| found.counts.iter().find(|(what, _)| *what == name).unwrap().1;
     assert_eq!((count("rows"), count("granules"), count("streams")), (50, 7, 1));
-    assert_eq!((count("patterns"), count("tokens")), (1, built.stats.tokens));
+    assert_eq!(count("patterns"), 1);
+    assert!(built.stats.tokens <= count("token_entries"));
     let sections: u64 = found.sections.iter().map(|(_, bytes)| bytes).sum();
     assert!(sections < meta.bytes && meta.bytes < sections + 2_000);
     let mut columns: Vec<u64> = found.columns.iter().map(|(_, bytes)| *bytes).collect();
