@@ -16,10 +16,16 @@ use segment::{SegmentId, SegmentKind, SegmentMeta};
 const HOUR: i64 = 3_600_000_000_000;
 const BYTES_PER_ROW: u64 = 100;
 
-/// A segment and its rows: times, and when each came in.
+/// Times, and when each came in.
+type Rows = Vec<(i64, u64)>;
+
+/// Tenant, kind, class and time of rows.
+type Where = (String, SegmentKind, String, i64);
+
+/// Segments and their rows.
 #[derive(Clone, Debug)]
 struct Model {
-    segments: BTreeMap<SegmentId, (Arc<SegmentMeta>, Vec<(i64, u64)>)>,
+    segments: BTreeMap<SegmentId, (Arc<SegmentMeta>, Rows)>,
     next_id: u128,
 }
 
@@ -36,14 +42,7 @@ fn policy() -> MergePolicy {
 }
 
 impl Model {
-    fn add(
-        &mut self,
-        tenant: &str,
-        kind: SegmentKind,
-        class: &str,
-        created_ms: i64,
-        rows: Vec<(i64, u64)>,
-    ) {
+    fn add(&mut self, tenant: &str, kind: SegmentKind, class: &str, created_ms: i64, rows: Rows) {
         let id = SegmentId::from_bits(self.next_id);
         self.next_id += 1;
         let meta = SegmentMeta {
@@ -86,7 +85,7 @@ impl Model {
     }
 
     /// Rows of each family and time in the order a query sees them.
-    fn orders(&self) -> BTreeMap<(String, SegmentKind, String, i64), Vec<u64>> {
+    fn orders(&self) -> BTreeMap<Where, Vec<u64>> {
         let mut segments: Vec<_> = self.segments.values().collect();
         segments.sort_by_key(|(meta, _)| rank(meta));
         let mut orders: BTreeMap<_, Vec<u64>> = BTreeMap::new();

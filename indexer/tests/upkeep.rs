@@ -17,9 +17,10 @@ use indexer::sweep::{Mode, sweep};
 use indexer::{IndexerSection, Upkeep};
 use object_store::{ObjectStore, ObjectStoreExt};
 use record::{Labels, TenantId};
-use segment::OffsetRange;
-use segment::catalog::{Catalog, CatalogOptions, CatalogState};
+use segment::catalog::{Catalog, CatalogOptions, CatalogState, Op};
+use segment::samples::{SamplePlan, SampleSegment, SampleSegmentBuilder, SeriesData};
 use segment::store::faulty::{Fault, Operation};
+use segment::{OffsetRange, SegmentId};
 use support::{
     Rig, Row, assert_all_published, by_stream, logs, message, message_of, row, segment_rows, until,
 };
@@ -181,7 +182,7 @@ fn stop_at(rig: &Rig, point: Point) -> Arc<AtomicUsize> {
     arrived
 }
 
-/// Runs upkeep until it is killed at `point`, or has done everything before it came there.
+/// Runs upkeep until it is killed at `point`.
 async fn killed_at(rig: &Rig, section: &IndexerSection, point: Point) {
     let mut doomed = upkeep(rig, section).await;
     let arrived = stop_at(rig, point);
@@ -191,6 +192,7 @@ async fn killed_at(rig: &Rig, section: &IndexerSection, point: Point) {
         () = doomed.turn() => {}
         () = here => {}
     }
+    assert!(0 < arrived.load(Ordering::SeqCst), "never came to {point:?}");
     rig.faults.clear();
 }
 
@@ -365,6 +367,53 @@ async fn two_that_merge_the_same_at_once_do_it_once() {
     upkeep(&rig, &eager()).await.turn().await;
     let state = rig.state().await;
     assert_eq!(answer(&rig, &state).await, expected);
+    assert_eq!(objects(&rig.sound_store).await, named(&state));
+}
+
+/// Publishes a segment of samples of one series without an indexer.
+async fn publish_samples(rig: &Rig, created_ms: i64, samples: &[(i64, f64)]) {
+    let mut builder = SampleSegmentBuilder::new();
+    let (times, values) = samples.iter().copied().unzip();
+    let labels = Labels::from_pairs([("__name__", "up")]);
+    builder.push(SeriesData { labels, times, values });
+    let built = builder.finish().unwrap();
+    let id = SegmentId::generate(rig.clock.unix_nanos());
+    let meta = built.meta(id, TenantId::default(), Vec::new(), created_ms);
+    rig.sound_store.put(&meta.location(), built.bytes.into()).await.unwrap();
+    rig.catalog().await.commit(vec![Op::AddSegments { segments: vec![meta] }]).await.unwrap();
+}
+
+#[tokio::test]
+async fn samples_are_merged_within_their_windows_and_the_first_of_two_stays() {
+    const HOUR_MS: i64 = 3_600_000;
+    let rig = Rig::new(1);
+    publish_samples(&rig, 1, &[(0, 1.0), (10, 2.0)]).await;
+    publish_samples(&rig, 2, &[(10, 99.0), (20, 3.0)]).await;
+    // Late: it spans several windows of two hours.
+    publish_samples(&rig, 3, &[(15, 2.5), (3 * HOUR_MS, 4.0), (20 * HOUR_MS, 5.0)]).await;
+    let mut upkeep = upkeep(&rig, &eager()).await;
+    upkeep.turn().await;
+    let state = rig.state().await;
+    let mut found = Vec::new();
+    for meta in state.segments.values() {
+        let segment = SampleSegment::open(Arc::clone(&rig.sound_store), meta).await.unwrap();
+        let everything = SamplePlan {
+            tenant: TenantId::default(),
+            start_ms: i64::MIN,
+            end_ms: i64::MAX,
+            matchers: Vec::new(),
+        };
+        for series in segment.scan(&everything).await.unwrap() {
+            found.extend(series.times.into_iter().zip(series.values));
+        }
+        let window = |time_ns: i64| time_ns.div_euclid(2 * HOUR);
+        assert_eq!(window(meta.time_min_ns), window(meta.time_max_ns));
+    }
+    found.sort_by_key(|(time, _)| *time);
+    let expected =
+        [(0, 1.0), (10, 2.0), (15, 2.5), (20, 3.0), (3 * HOUR_MS, 4.0), (20 * HOUR_MS, 5.0)];
+    assert_eq!(found, expected);
+    assert_eq!(state.segments.len(), 3);
     assert_eq!(objects(&rig.sound_store).await, named(&state));
 }
 
