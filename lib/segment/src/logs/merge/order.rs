@@ -34,7 +34,7 @@ struct Cursor {
 enum Head {
     /// Rows must be read before anything else can be decided.
     Wanted,
-    Rows(LogBatch),
+    Rows(Box<LogBatch>),
     Ended,
 }
 
@@ -73,7 +73,7 @@ impl Merging {
         cursor.at = 0;
         cursor.batch = match batch {
             Some(batch) if batch.is_empty() => Head::Wanted,
-            Some(batch) => Head::Rows(batch),
+            Some(batch) => Head::Rows(Box::new(batch)),
             None => Head::Ended,
         };
         cursor.in_current = cursor.labels().is_some_and(|head| Some(head) == self.current.as_ref());
