@@ -11,9 +11,9 @@ use runtime::config::{Problem, Validate, at_least, join};
 use serde::{Deserialize, Serialize};
 
 use crate::cut::CutPolicy;
-pub use topics::{LogFormat, LogTopic, TopicsSection};
 use crate::merge::policy::MergePolicy;
 use crate::retention::RetentionSection;
+pub use topics::{LogFormat, LogTopic, TopicsSection};
 
 /// Highest `memory_bytes_max`. Half of it may be cut at once, and all of that may belong in one
 /// segment, which the format ends at 1 GiB.
