@@ -44,6 +44,8 @@ pub(crate) enum Command {
     /// Look after the catalog of published segments.
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Look at published segments: list, inspect, verify, sweep.
+    Segments(SegmentsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,6 +110,70 @@ pub(crate) struct DlqReplayArgs {
     /// Only show what would be sent.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Which store is looked at, and what is asked of it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SegmentsArgs {
+    /// Configuration file whose `store` section says where segments are [default: a local folder].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder that a local store's path is below [default: ./millrace-data].
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: SegmentsCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SegmentsCommand {
+    /// List published segments: whose, which time, how many rows and bytes.
+    Ls {
+        #[command(flatten)]
+        filter: SegmentsFilter,
+        #[arg(long, short, value_enum, default_value_t, value_name = "FORM")]
+        output: ListForm,
+    },
+    /// Say what one segment is made of: sections, columns, granules, patterns, tokens.
+    Inspect {
+        /// Id of the segment, as `ls` shows it.
+        id: String,
+        #[arg(long, short, value_enum, default_value_t, value_name = "FORM")]
+        output: ListForm,
+    },
+    /// Read every byte of segments, compare every checksum, decode every row.
+    Verify {
+        /// Ids of the segments; all that pass the filter when none is given.
+        ids: Vec<String>,
+        #[command(flatten)]
+        filter: SegmentsFilter,
+    },
+    /// List objects that no segment needs any more and whose grace has passed.
+    Sweep {
+        /// Delete them too.
+        #[arg(long)]
+        delete: bool,
+    },
+}
+
+/// Which segments are meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SegmentsFilter {
+    /// Only this tenant's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// Only `logs` or `samples`.
+    #[arg(long, value_parser = ["logs", "samples"], value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListForm {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// One JSON object per line.
+    Json,
 }
 
 /// How a process is started.
@@ -330,6 +396,23 @@ mod tests {
         let usage = ask("millrace query").unwrap_err().to_string();
         assert!(usage.contains("--config FILE"), "{usage}");
         assert!(parse("millrace query {} --config q.yaml").is_err());
+    }
+
+    #[test]
+    fn segments_take_their_store_from_a_file_before_or_after_the_command() {
+        for line in [
+            "millrace segments ls --config i.yaml --kind logs -o json",
+            "millrace segments --config i.yaml ls --kind logs -o json",
+        ] {
+            let Some(Command::Segments(args)) = parse(line).unwrap().command else {
+                panic!("segments");
+            };
+            assert_eq!(args.config, Some(PathBuf::from("i.yaml")));
+            let SegmentsCommand::Ls { filter, output } = args.command else { panic!("ls") };
+            assert_eq!((filter.kind.as_deref(), output), (Some("logs"), ListForm::Json));
+        }
+        assert!(parse("millrace segments").is_err());
+        assert!(parse("millrace segments ls --kind traces").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod dlq;
 mod entries;
 mod follow;
 mod print;
+mod segments;
 mod time;
 
 use std::future::Future;
@@ -19,6 +20,8 @@ pub(crate) use dlq::dlq;
 use entries::Entry;
 use follow::Follow;
 use print::Printer;
+
+pub(crate) use segments::run as segments;
 
 /// Runs a client command to its end. A reader that went away (`| head`) is no error.
 pub(crate) fn start(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Some(Command::Catalog(CatalogCommand::Doctor(args))) => {
             client::start(catalog::doctor(args))
         }
+        Some(Command::Segments(args)) => client::start(client::segments(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,11 +11,16 @@ use runtime::config::{Problem, Validate, at_least, join};
 use serde::{Deserialize, Serialize};
 
 use crate::cut::CutPolicy;
+use crate::merge::policy::MergePolicy;
+use crate::retention::RetentionSection;
 pub use topics::{LogFormat, LogTopic, TopicsSection};
 
 /// Highest `memory_bytes_max`. Half of it may be cut at once, and all of that may belong in one
 /// segment, which the format ends at 1 GiB.
 const MEMORY_BYTES_LIMIT: u64 = 1 << 30;
+
+/// Lowest grace of the sweep: requests to the store and queries take minutes at worst.
+const GRACE_SECS_MIN: u64 = 600;
 
 /// Everything an indexer is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,12 @@ pub struct IndexerSection {
     pub logs: LaneSection,
     /// Limits for samples.
     pub samples: LaneSection,
+    /// Merging small segments into large ones.
+    pub merge: MergeSection,
+    /// How long rows are kept.
+    pub retention: RetentionSection,
+    /// Deleting objects that no segment needs any more.
+    pub sweep: SweepSection,
     /// How long published rows stay searchable here, for queries that pinned an older catalog
     /// state. Must exceed the longest query plus the refresh interval of query; longer costs memory.
     pub recent_grace_secs: u64,
@@ -59,6 +70,111 @@ pub struct IndexerSection {
     pub cost_pairs_max: usize,
 }
 
+/// When segments are merged, and what that may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MergeSection {
+    /// Whether this indexer merges. Without merges segments stay small and queries open many.
+    pub enabled: bool,
+    /// Pause between two looks at what is to be merged, to expire and to sweep.
+    pub interval_secs: u64,
+    /// Segments of one window that are merged at once, at least. Fewer keep the number of segments
+    /// lower and write each byte more often.
+    pub inputs_min: usize,
+    /// The same, at most. Each input costs about 5 MiB of memory while it is read.
+    pub inputs_max: usize,
+    /// Stored bytes of what is merged into one segment, and so about its size. A merge holds up to
+    /// twice this in memory.
+    pub merged_bytes_max: u64,
+    /// Raw bytes of merges that hold all rows in memory: those of samples (three times this), and
+    /// those that bring late rows to their windows. A single segment above it is still spread.
+    pub raw_bytes_max: u64,
+    /// Time without a new segment after which what is left of a window is merged too.
+    pub settle_secs: u64,
+    /// Bytes a second that merges may read and write together.
+    pub bytes_per_sec_max: u64,
+    /// How much longer a window waits for the next indexer in line when the first does not merge it.
+    pub takeover_secs: u64,
+}
+
+/// When objects without a segment are deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SweepSection {
+    /// Whether this indexer sweeps.
+    pub enabled: bool,
+    /// Pause between two sweeps; each lists every segment's object.
+    pub interval_secs: u64,
+    /// How long objects stay after their segment was merged or removed, or after they were written
+    /// without one. Must exceed the longest query. A writer that cannot commit what it has uploaded
+    /// within half of it starts over.
+    pub grace_secs: u64,
+}
+
+impl Default for MergeSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval_secs: 30,
+            inputs_min: 4,
+            inputs_max: 16,
+            merged_bytes_max: 48 << 20,
+            raw_bytes_max: 64 << 20,
+            settle_secs: 1_800,
+            bytes_per_sec_max: 32 << 20,
+            takeover_secs: 600,
+        }
+    }
+}
+
+impl Default for SweepSection {
+    fn default() -> Self {
+        Self { enabled: true, interval_secs: 1_800, grace_secs: 10_800 }
+    }
+}
+
+impl MergeSection {
+    fn problems(&self, prefix: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        at_least(&mut problems, prefix, "interval_secs", self.interval_secs, 1);
+        at_least(&mut problems, prefix, "inputs_min", self.inputs_min, 2);
+        at_least(&mut problems, prefix, "inputs_max", self.inputs_max, self.inputs_min);
+        at_least(&mut problems, prefix, "merged_bytes_max", self.merged_bytes_max, 1);
+        at_least(&mut problems, prefix, "raw_bytes_max", self.raw_bytes_max, 1);
+        at_least(&mut problems, prefix, "bytes_per_sec_max", self.bytes_per_sec_max, 1);
+        at_least(&mut problems, prefix, "takeover_secs", self.takeover_secs, 1);
+        problems
+    }
+}
+
+impl SweepSection {
+    /// Longest time between an upload and the commit that names it.
+    pub(crate) fn commit_within(&self) -> Duration {
+        Duration::from_secs(self.grace_secs) / 2
+    }
+
+    fn problems(&self, prefix: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        at_least(&mut problems, prefix, "interval_secs", self.interval_secs, 1);
+        at_least(&mut problems, prefix, "grace_secs", self.grace_secs, GRACE_SECS_MIN);
+        problems
+    }
+}
+
+impl IndexerSection {
+    pub(crate) fn merge_policy(&self) -> MergePolicy {
+        MergePolicy {
+            logs_window: Duration::from_secs(self.logs.window_secs),
+            samples_window: Duration::from_secs(self.samples.window_secs),
+            inputs_min: self.merge.inputs_min,
+            inputs_max: self.merge.inputs_max,
+            bytes_max: self.merge.merged_bytes_max,
+            raw_bytes_max: self.merge.raw_bytes_max,
+            settle: Duration::from_secs(self.merge.settle_secs),
+        }
+    }
+}
+
 /// When a kind's rows are cut and how many may be held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,8 +187,11 @@ pub struct LaneSection {
     /// Length of the time windows that segments are built for.
     pub window_secs: u64,
     /// Windows of one tenant that get a segment of their own in one cut; rows of all others share
-    /// one stragglers segment. More windows make more, smaller segments of late rows.
+    /// stragglers segments. More windows make more, smaller segments of late rows.
     pub windows_max: usize,
+    /// Stragglers segments of one tenant in one cut. More keep each to a shorter time, so that
+    /// queries pass them over, until merges have brought their rows to their windows.
+    pub stragglers_max: usize,
     /// Bytes of rows held in memory, published ones included, above which reading pauses.
     pub memory_bytes_max: u64,
 }
@@ -85,6 +204,9 @@ impl Default for IndexerSection {
             advertised_url: None,
             logs: LaneSection::default(),
             samples: LaneSection::samples(),
+            merge: MergeSection::default(),
+            retention: RetentionSection::default(),
+            sweep: SweepSection::default(),
             recent_grace_secs: 15,
             publish_retry_ms_min: 100,
             publish_retry_ms_max: 10_000,
@@ -107,6 +229,7 @@ impl Default for LaneSection {
             cut_age_secs_max: 300,
             window_secs: 3_600,
             windows_max: 3,
+            stragglers_max: 4,
             memory_bytes_max: 320 << 20,
         }
     }
@@ -120,6 +243,7 @@ impl LaneSection {
             cut_age_secs_max: 600,
             window_secs: 7_200,
             windows_max: 3,
+            stragglers_max: 4,
             memory_bytes_max: 320 << 20,
         }
     }
@@ -140,6 +264,7 @@ impl LaneSection {
         at_least(&mut problems, prefix, "cut_age_secs_max", self.cut_age_secs_max, 1);
         at_least(&mut problems, prefix, "window_secs", self.window_secs, 60);
         at_least(&mut problems, prefix, "windows_max", self.windows_max, 1);
+        at_least(&mut problems, prefix, "stragglers_max", self.stragglers_max, 2);
         if MEMORY_BYTES_LIMIT < self.memory_bytes_max {
             let message = format!(
                 "`{}` is too large, use at most {MEMORY_BYTES_LIMIT}: one cut must fit one segment",
@@ -165,6 +290,9 @@ impl Validate for IndexerSection {
         problems.extend(self.topics.problems(&join(prefix, "topics")));
         problems.extend(self.logs.problems(&join(prefix, "logs")));
         problems.extend(self.samples.problems(&join(prefix, "samples")));
+        problems.extend(self.merge.problems(&join(prefix, "merge")));
+        problems.extend(self.retention.problems(&join(prefix, "retention")));
+        problems.extend(self.sweep.problems(&join(prefix, "sweep")));
         if self.group.is_empty() {
             problems.push(Problem::new(prefix, "group", "is empty, name the consumer group"));
         }
@@ -232,6 +360,10 @@ mod tests {
             ("advertised_url: 'localhost:3100'", "indexer.advertised_url"),
             ("publish_retry_ms_min: 50\npublish_retry_ms_max: 20", "indexer.publish_retry_ms_max"),
             ("build_threads: 0", "indexer.build_threads"),
+            ("merge: {inputs_min: 1}", "indexer.merge.inputs_min"),
+            ("merge: {inputs_min: 9, inputs_max: 8}", "indexer.merge.inputs_max"),
+            ("retention: {rules: [{name: a, age_secs: 1, selector: a}]}", "indexer.retention"),
+            ("sweep: {grace_secs: 5}", "indexer.sweep.grace_secs"),
             ("group: ''", "indexer.group"),
         ] {
             let found = problems(yaml);

@@ -4,7 +4,7 @@
 //! appended to the open rows of its partition; from then on it is searchable. Open rows are cut by
 //! size, age and time window, built into one segment per tenant and window, uploaded, and
 //! published by one catalog commit that also moves the queue offsets and source positions they
-//! cover.
+//! cover. Beside that, published segments are merged, expired and swept ([`upkeep`]).
 //!
 //! # What always holds
 //!
@@ -37,14 +37,18 @@ mod decode;
 mod intake;
 mod kind;
 mod lag;
+pub mod merge;
 mod open;
 mod pipeline;
 mod publish;
 mod reachable;
 mod recent;
 mod replay;
+pub mod retention;
 mod source;
+pub mod sweep;
 pub mod telemetry;
+mod upkeep;
 mod upload;
 
 use std::sync::Arc;
@@ -61,8 +65,11 @@ use segment::catalog::Catalog;
 use tokio_util::sync::CancellationToken;
 
 pub use build::BuildError;
-pub use config::{IndexerSection, LaneSection, LogFormat, LogTopic, TopicsSection};
+pub use config::{
+    IndexerSection, LaneSection, LogFormat, LogTopic, MergeSection, SweepSection, TopicsSection,
+};
 pub use publish::PublishError;
+pub use upkeep::Upkeep;
 
 use pipeline::{Lanes, Pools};
 use reachable::Watch;
@@ -132,6 +139,7 @@ pub struct Indexer {
     pools: Pools,
     lanes: Lanes,
     watch: Watch,
+    upkeep: Upkeep,
 }
 
 impl Indexer {
@@ -148,7 +156,10 @@ impl Indexer {
             silence_max: Duration::from_secs(section.queue_silence_secs_max),
             ready: deps.readiness.part("indexer-queue", "queue has not answered yet"),
         };
-        Ok(Self { section, deps, pools, lanes, watch })
+        let owner = deps.url(&section);
+        let upkeep = Upkeep::new(&section, &deps.store, &deps.catalog, &deps.clock, owner)
+            .map_err(IndexerError::Threads)?;
+        Ok(Self { section, deps, pools, lanes, watch, upkeep })
     }
 
     /// Returns the routes of `/internal/v1/`, by which query asks for recent rows.
@@ -163,7 +174,7 @@ impl Indexer {
     /// # Errors
     /// When a kind cannot go on, or not everything could be published within `drain_secs`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), IndexerError> {
-        let Self { section, deps, pools, lanes, watch } = self;
+        let Self { section, deps, pools, lanes, watch, upkeep } = self;
         let Lanes { logs, samples } = lanes;
         // Either lane's failure stops both: half an indexer would look healthy.
         let stop = stop.child_token();
@@ -177,10 +188,15 @@ impl Indexer {
             logs.run(&section, &deps, &pools, stop.clone()).map(ended),
             samples.run(&section, &deps, &pools, stop.clone()).map(ended),
         );
-        let (logs, samples) = tokio::select! {
-            ended = lanes => ended,
-            () = watch.run() => return Ok(()),
+        // Upkeep is dropped where it stands as soon as a stop is asked for.
+        let upkeep = async {
+            stop.run_until_cancelled(upkeep.run()).await;
+            std::future::pending::<()>().await;
         };
-        logs.and(samples)
+        tokio::select! {
+            (logs, samples) = lanes => logs.and(samples),
+            () = watch.run() => Ok(()),
+            () = upkeep => unreachable!("it waits for the lanes"),
+        }
     }
 }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! One such lane per kind: log records and samples are read, cut and published apart. A lane is
-//! one future, so dropping it stops everything in it; nothing is detached. CPU work runs on three
+//! one future, so dropping it stops everything in it; nothing is detached. Beside the lanes, one task
+//! looks after published segments ([`crate::upkeep`]) on a thread of its own. CPU work runs on three
 //! pools, so that a build of seconds delays neither taking rows in nor searching them.
 //!
 //! Stopping follows the data: the source stops reading (or reads to the end of the queue), has
@@ -40,6 +41,7 @@ use crate::kind::Kind;
 use crate::lag::Lag;
 use crate::open::Held;
 use crate::publish::Publisher;
+use crate::retention::Rules;
 use crate::source::{Source, SourceParts};
 use crate::telemetry;
 use crate::upload::Uploader;
@@ -153,8 +155,11 @@ impl<K: Kind> Lane<K> {
             windows: Windows {
                 length: Duration::from_secs(self.section.window_secs),
                 windows_max: self.section.windows_max,
+                stragglers_max: self.section.stragglers_max,
+                rules: Arc::new(Rules::new(&indexer.retention)),
             },
             costs: self.costs,
+            commit_within: indexer.sweep.commit_within(),
             pauses,
             cuts: cuts_in,
             outcomes: outcomes_out,

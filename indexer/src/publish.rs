@@ -70,6 +70,10 @@ pub enum PublishError {
     Rows { taken: u64, built: u64 },
     #[error("publish segments: {0}")]
     Refused(Refusal),
+    /// The store took the segments but no commit for so long that the sweep may soon take them for
+    /// garbage. The next start reads the rows again, unless the commit was made after all.
+    #[error("segments were not committed within {after:?} of their upload: {last_error}")]
+    Stale { after: Duration, last_error: String },
 }
 
 /// Publishes cuts, one after the other.
@@ -83,6 +87,8 @@ pub(crate) struct Publisher<K: Kind> {
     pub(crate) builds_max: usize,
     pub(crate) windows: Windows,
     pub(crate) costs: Arc<Costs>,
+    /// Longest time between an upload and its commit: less than the sweep's grace.
+    pub(crate) commit_within: Duration,
     pub(crate) pauses: Backoff,
     pub(crate) cuts: mpsc::Receiver<CutSet<K>>,
     pub(crate) outcomes: mpsc::Sender<Outcome>,
@@ -142,7 +148,7 @@ impl<K: Kind> Publisher<K> {
         &self,
         parts: &[CutPart<K>],
     ) -> Result<Vec<(SegmentMeta, Shares)>, PublishError> {
-        let (owned, windows) = (parts.to_vec(), self.windows);
+        let (owned, windows) = (parts.to_vec(), self.windows.clone());
         let jobs = self.build.run(move || K::jobs(&owned, windows)).await?;
         futures::stream::iter(jobs)
             .map(|job| self.build_one(job))
@@ -154,12 +160,14 @@ impl<K: Kind> Publisher<K> {
     async fn build_one(&self, job: Job) -> Result<(SegmentMeta, Shares), PublishError> {
         let started = self.clock.elapsed();
         let (tenant, ranges) = (job.tenant.clone(), job.ranges.clone());
+        let class = job.class.clone();
         let Built { segment, shares } = self.build.run(move || job.run()).await??;
         let seconds = self.clock.elapsed().saturating_sub(started).as_secs_f64();
         metrics::histogram!(telemetry::BUILD_SECONDS, "kind" => K::NAME).record(seconds);
 
         let id = SegmentId::generate(self.clock.unix_nanos());
         let meta = segment.meta(id, tenant, ranges, self.clock.unix_millis());
+        let meta = SegmentMeta { class, ..meta };
         self.uploader.upload(&meta.location(), &segment.bytes).await;
         Ok((meta, shares))
     }
@@ -171,6 +179,7 @@ impl<K: Kind> Publisher<K> {
         segments: &[SegmentMeta],
     ) -> Result<Decision, PublishError> {
         let mut pauses = self.pauses.clone();
+        let uploaded = self.clock.elapsed();
         let mut outcome = self.catalog.commit(ops(parts, segments)).await;
         loop {
             let error = match outcome {
@@ -178,6 +187,10 @@ impl<K: Kind> Publisher<K> {
                 Err(CommitError::Refused(refusal)) => return decide(refusal),
                 Err(error) => error,
             };
+            let after = self.clock.elapsed().saturating_sub(uploaded);
+            if self.commit_within <= after {
+                return Err(PublishError::Stale { after, last_error: error.to_string() });
+            }
             let pause = pauses.delay();
             warn!(%error, ?pause, "publish not committed, trying again");
             metrics::counter!(telemetry::PUBLISH_RETRIES, "kind" => K::NAME, "step" => "commit")

@@ -40,6 +40,18 @@ pub(crate) const MEMORY_BYTES_MAX: &str = "millrace_indexer_memory_bound_bytes";
 pub(crate) const QUEUE_REACHABLE: &str = "millrace_indexer_queue_reachable";
 pub(crate) const ANSWERS: &str = "millrace_indexer_recent_requests_total";
 pub(crate) const ANSWER_SECONDS: &str = "millrace_indexer_recent_seconds";
+pub(crate) const MERGES_STARTED: &str = "millrace_indexer_merges_started_total";
+pub(crate) const MERGES: &str = "millrace_indexer_merges_total";
+pub(crate) const MERGE_INPUT_BYTES: &str = "millrace_indexer_merge_input_bytes_total";
+pub(crate) const MERGE_OUTPUT_BYTES: &str = "millrace_indexer_merge_output_bytes_total";
+pub(crate) const MERGE_SECONDS: &str = "millrace_indexer_merge_seconds";
+pub(crate) const MERGE_BACKLOG: &str = "millrace_indexer_merge_backlog_segments";
+pub(crate) const RETENTION_SEGMENTS: &str = "millrace_indexer_retention_segments_total";
+pub(crate) const RETENTION_BYTES: &str = "millrace_indexer_retention_bytes_total";
+pub(crate) const SWEPT_OBJECTS: &str = "millrace_indexer_swept_objects_total";
+pub(crate) const SWEPT_BYTES: &str = "millrace_indexer_swept_bytes_total";
+pub(crate) const SWEEP_FAILURES: &str = "millrace_indexer_sweep_failures_total";
+pub(crate) const SWEEP_UNKNOWN: &str = "millrace_indexer_sweep_unknown_objects";
 
 const fn counter(
     name: &'static str,
@@ -83,6 +95,7 @@ pub(crate) fn announce(kind: &'static str) {
 
 /// `logs` or `samples`.
 const KIND: &[&str] = &["kind"];
+const NONE: &[&str] = &[];
 const PARTITION: &[&str] = &["topic", "partition"];
 /// `received`, `searchable` or `published`.
 const PARTITION_STAGE: &[&str] = &["topic", "partition", "stage"];
@@ -132,7 +145,11 @@ pub const METRICS: &[Metric] = &[
     counter(SEGMENTS, "segments", KIND, "Segments published."),
     counter(SEGMENT_BYTES, "bytes", KIND, "Bytes of the segments published."),
     seconds(BUILD_SECONDS, KIND, "Time to build one segment."),
-    seconds(UPLOAD_SECONDS, KIND, "Time until the store had one segment, retries included."),
+    seconds(
+        UPLOAD_SECONDS,
+        KIND,
+        "Time until the store had one segment, retries included; kind is logs, samples or merged.",
+    ),
     seconds(PUBLISH_SECONDS, KIND, "Time from a cut to its commit, retries included."),
     counter(
         PUBLISH_RETRIES,
@@ -191,6 +208,47 @@ pub const METRICS: &[Metric] = &[
         "Questions about recent rows; outcome is answered, plan_again, refused, busy or failed.",
     ),
     seconds(ANSWER_SECONDS, &["request"], "Time to find the recent rows of one question."),
+    counter(MERGES_STARTED, "merges", KIND, "Merges begun."),
+    counter(
+        MERGES,
+        "merges",
+        &["kind", "outcome"],
+        "Merges ended; outcome is done, lost (another was first), input (one cannot be read and is set aside), later (the store failed), impossible (a bug, inputs are set aside) or undecided.",
+    ),
+    counter(MERGE_INPUT_BYTES, "bytes", KIND, "Stored bytes of segments that were merged."),
+    counter(MERGE_OUTPUT_BYTES, "bytes", KIND, "Stored bytes of the segments they became."),
+    seconds(
+        MERGE_SECONDS,
+        KIND,
+        "Time of one merge, pauses for its bound on bytes a second included.",
+    ),
+    gauge(MERGE_BACKLOG, "segments", KIND, "Segments that wait to be merged, whoever does it."),
+    counter(
+        RETENTION_SEGMENTS,
+        "segments",
+        &["kind", "reason"],
+        "Segments removed because their rows were too old or their tenant had too many; reason is age or bytes.",
+    ),
+    counter(
+        RETENTION_BYTES,
+        "bytes",
+        &["kind", "reason"],
+        "Stored bytes of the segments removed; reason is age or bytes.",
+    ),
+    counter(SWEPT_OBJECTS, "objects", NONE, "Objects deleted because no segment needed them."),
+    counter(SWEPT_BYTES, "bytes", NONE, "Bytes of the objects deleted."),
+    counter(
+        SWEEP_FAILURES,
+        "failures",
+        NONE,
+        "Sweeps that failed and objects that could not be deleted.",
+    ),
+    gauge(
+        SWEEP_UNKNOWN,
+        "objects",
+        NONE,
+        "Objects among the segments whose name is no segment's; they are left alone.",
+    ),
 ];
 
 #[cfg(test)]

@@ -211,6 +211,23 @@ fn stopping_publishes_everything_and_a_restart_shows_each_row_once() {
     site.log("a.log", (0..50).map(|number| format!("last {number:03}")));
     server.stop("INT");
     assert!(!files_below(&site.path("data").join("store")).is_empty());
+    let config = site.path("millrace.yaml").display().to_string();
+    let segments = |command: &[&str]| {
+        let asked = run(&[&["segments", "--config", &config], command].concat());
+        assert!(asked.status.success(), "{command:?}: {}", text(&asked.stderr));
+        text(&asked.stdout)
+    };
+    let listed = segments(&["ls", "--kind", "logs", "-o", "json"]);
+    let listed: Vec<serde_json::Value> =
+        listed.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let rows: u64 = listed.iter().filter_map(|meta| meta["rows"].as_u64()).sum();
+    assert!(500 <= rows && listed.iter().all(|meta| meta["ratio"].is_number()), "{listed:?}");
+    assert!(segments(&["ls"]).starts_with("ID "));
+    let id = listed[0]["id"].as_str().expect("an id");
+    let inspected = segments(&["inspect", id]);
+    assert!(inspected.contains("granules ") && inspected.contains("patterns"), "{inspected}");
+    assert!(segments(&["verify"]).contains("segments are sound"));
+    assert_eq!(segments(&["sweep"]), "", "nothing is old enough");
 
     let server = site.start();
     let lines = eventually(

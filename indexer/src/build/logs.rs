@@ -10,7 +10,7 @@ use segment::SegmentKind;
 use segment::logs::{BuildOptions, LogSegmentBuilder};
 use segment::meta::BuiltSegment;
 
-use super::{BuildError, Built, Job, Windows, own_windows, ranges_of};
+use super::{BuildError, Built, Job, Place, Places, Windows, ranges_of};
 use crate::cost::Shares;
 use crate::cut::window_start;
 use crate::kind::{HeldBatch, Logs};
@@ -26,9 +26,6 @@ struct Content {
     from: BTreeSet<TopicPartition>,
 }
 
-/// Where the stragglers go; sorts before every window.
-const STRAGGLERS: Option<i64> = None;
-
 /// Returns one job per segment, tenants and windows in order.
 pub(crate) fn jobs(parts: &[CutPart<Logs>], windows: Windows) -> Vec<Job> {
     let mut batches: BTreeMap<TenantId, Vec<(&TopicPartition, Arc<HeldBatch>)>> = BTreeMap::new();
@@ -39,42 +36,51 @@ pub(crate) fn jobs(parts: &[CutPart<Logs>], windows: Windows) -> Vec<Job> {
     }
     let mut jobs = Vec::new();
     for (tenant, batches) in batches {
-        for content in spread(&batches, windows) {
+        for (class, content) in spread(&tenant, &batches, &windows) {
             let ranges = ranges_of(parts, &content.from);
             let owner = tenant.clone();
-            jobs.push(Job::new(tenant.clone(), ranges, move || build(&owner, content.shares)));
+            jobs.push(Job::new(tenant.clone(), ranges, class, move || {
+                build(&owner, content.shares)
+            }));
         }
     }
     jobs
 }
 
-/// Gives every row of one tenant its segment.
-fn spread(batches: &[(&TopicPartition, Arc<HeldBatch>)], windows: Windows) -> Vec<Content> {
-    let own = own_windows(&count_windows(batches, windows.length), windows.windows_max);
-    let place = |time_ns: i64| {
-        let window = window_start(time_ns, windows.length);
-        if own.contains(&window) { Some(window) } else { STRAGGLERS }
-    };
-    let mut contents: BTreeMap<Option<i64>, Content> = BTreeMap::new();
-    let mut add = |segment: Option<i64>, at: &TopicPartition, share: Share| {
-        let content = contents.entry(segment).or_default();
+/// Gives every row of one tenant its segment; returns them with their retention classes.
+fn spread(
+    tenant: &TenantId,
+    batches: &[(&TopicPartition, Arc<HeldBatch>)],
+    windows: &Windows,
+) -> Vec<(String, Content)> {
+    let places = Places::new(&count_windows(batches, windows.length), windows);
+    let mut contents: BTreeMap<(String, Place), Content> = BTreeMap::new();
+    let mut add = |class: &str, place: Place, at: &TopicPartition, share: Share| {
+        let content = contents.entry((class.to_owned(), place)).or_default();
         content.shares.push(share);
         if !content.from.contains(at) {
             content.from.insert(at.clone());
         }
     };
     for (at, held) in batches {
-        if one_window(held, windows.length) {
-            add(place(held.time_min_ns), at, (Arc::clone(held), None));
+        let streams = held.batch.streams();
+        let classes: Vec<&str> =
+            streams.iter().map(|labels| windows.rules.class(tenant, labels)).collect();
+        let one_class = classes.windows(2).all(|two| two[0] == two[1]);
+        if one_class && one_window(held, windows.length) {
+            let class = classes.first().copied().unwrap_or_default();
+            add(class, places.of(held.time_min_ns), at, (Arc::clone(held), None));
             continue;
         }
-        let places: Vec<Option<i64>> = held.batch.times().iter().map(|time| place(*time)).collect();
-        for segment in places.iter().collect::<BTreeSet<_>>() {
-            let mask = places.iter().map(|place| place == segment).collect();
-            add(*segment, at, (Arc::clone(held), Some(mask)));
+        let rows = held.batch.times().iter().zip(held.batch.stream_index());
+        let of_rows: Vec<(&str, Place)> =
+            rows.map(|(time, stream)| (classes[*stream as usize], places.of(*time))).collect();
+        for (class, place) in of_rows.iter().collect::<BTreeSet<_>>() {
+            let mask = of_rows.iter().map(|of_row| of_row == &(*class, *place)).collect();
+            add(class, *place, at, (Arc::clone(held), Some(mask)));
         }
     }
-    contents.into_values().collect()
+    contents.into_iter().map(|((class, _), content)| (class, content)).collect()
 }
 
 fn one_window(held: &HeldBatch, length: Duration) -> bool {
@@ -165,12 +171,17 @@ mod tests {
                 .map(|rows| rows.iter().map(|(hour, rest)| hour * HOUR + rest).collect::<Vec<_>>())
                 .map(|times| (&at, held(&times)))
                 .collect();
-            let windows = Windows { length: Duration::from_secs(3_600), windows_max };
-            let contents = spread(&batches, windows);
-            prop_assert!(contents.len() <= windows_max + 1);
+            let windows = Windows {
+                length: Duration::from_secs(3_600),
+                windows_max,
+                stragglers_max: 2,
+                rules: Arc::default(),
+            };
+            let contents = spread(&TenantId::default(), &batches, &windows);
+            prop_assert!(contents.len() <= windows_max + 2);
             for (_, held) in &batches {
                 let mut seen = vec![0; held.batch.len()];
-                for (share, mask) in contents.iter().flat_map(|content| &content.shares) {
+                for (share, mask) in contents.iter().flat_map(|(_, content)| &content.shares) {
                     if !Arc::ptr_eq(share, held) {
                         continue;
                     }

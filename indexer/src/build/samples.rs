@@ -8,11 +8,12 @@ use queue::TopicPartition;
 use record::{MetricMetadata, TenantId};
 use segment::samples::{Head, SamplePlan, SampleSegmentBuilder, SeriesData};
 
-use super::{BuildError, Built, Job, Windows, own_windows, ranges_of};
+use super::{BuildError, Built, Job, Place, Places, Windows, ranges_of};
 use crate::cost::Shares;
 use crate::cut::window_start;
 use crate::kind::{SAMPLE_BYTES, Samples, read};
 use crate::open::CutPart;
+use crate::retention::Rules;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
@@ -32,24 +33,34 @@ pub(crate) fn jobs(parts: &[CutPart<Samples>], windows: Windows) -> Vec<Job> {
         let at: BTreeSet<TopicPartition> =
             parts_of_tenant.iter().map(|(at, _)| at.clone()).collect();
         let heads: Vec<_> = parts_of_tenant.into_iter().map(|(_, head)| head).collect();
-        let rows_by_window = count_windows(&tenant, &heads, windows.length);
-        let own = own_windows(&rows_by_window, windows.windows_max);
-        let stragglers: BTreeSet<i64> =
-            rows_by_window.keys().copied().filter(|window| !own.contains(window)).collect();
-        let mut segments: Vec<BTreeSet<i64>> = Vec::new();
-        if !stragglers.is_empty() {
-            segments.push(stragglers);
+        let (rows_by_window, classes) = survey(&tenant, &heads, &windows);
+        let places = Arc::new(Places::new(&rows_by_window, &windows));
+        let mut segments: BTreeSet<(String, Place)> = BTreeSet::new();
+        for (class, window) in classes {
+            segments.insert((class, places.of(window)));
         }
-        segments.extend(own.into_iter().map(|window| BTreeSet::from([window])));
-        for inside in segments {
-            let (owner, heads) = (tenant.clone(), heads.clone());
-            let ranges = ranges_of(parts, &at);
-            jobs.push(Job::new(tenant.clone(), ranges, move || {
-                build(&owner, &heads, &inside, windows.length)
-            }));
+        for (class, place) in segments {
+            let inside = Inside {
+                tenant: tenant.clone(),
+                class: class.clone(),
+                place,
+                places: Arc::clone(&places),
+                rules: Arc::clone(&windows.rules),
+            };
+            let (heads, ranges) = (heads.clone(), ranges_of(parts, &at));
+            jobs.push(Job::new(tenant.clone(), ranges, class, move || build(&heads, &inside)));
         }
     }
     jobs
+}
+
+/// Which samples belong to one segment.
+struct Inside {
+    tenant: TenantId,
+    class: String,
+    place: Place,
+    places: Arc<Places>,
+    rules: Arc<Rules>,
 }
 
 fn window_of(time_ms: i64, length: Duration) -> i64 {
@@ -65,36 +76,43 @@ fn everything(tenant: &TenantId) -> SamplePlan {
     }
 }
 
-fn count_windows(
+/// Counts the samples in each window, and says which classes have any in which.
+fn survey(
     tenant: &TenantId,
     heads: &[Arc<RwLock<Head>>],
-    length: Duration,
-) -> BTreeMap<i64, u64> {
-    let mut rows_by_window = BTreeMap::new();
+    windows: &Windows,
+) -> (BTreeMap<i64, u64>, BTreeSet<(String, i64)>) {
+    let mut rows_by_window: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut classes = BTreeSet::new();
     for head in heads {
         for series in read(head).scan(&everything(tenant)) {
+            let class = windows.rules.class(tenant, &series.labels);
+            let mut last = None;
             for time in series.times {
-                *rows_by_window.entry(window_of(time, length)).or_default() += 1;
+                let window = window_of(time, windows.length);
+                *rows_by_window.entry(window).or_default() += 1;
+                if last != Some(window) {
+                    last = Some(window);
+                    classes.insert((class.to_owned(), window));
+                }
             }
         }
     }
-    rows_by_window
+    (rows_by_window, classes)
 }
 
-fn build(
-    tenant: &TenantId,
-    heads: &[Arc<RwLock<Head>>],
-    inside: &BTreeSet<i64>,
-    length: Duration,
-) -> Result<Built, BuildError> {
+fn build(heads: &[Arc<RwLock<Head>>], inside: &Inside) -> Result<Built, BuildError> {
     let mut builder = SampleSegmentBuilder::new();
     let mut shares = Shares::default();
     let mut metadata: Vec<MetricMetadata> = Vec::new();
     for head in heads {
         let head = read(head);
         metadata.extend(head.metadata());
-        for series in head.scan(&everything(tenant)) {
-            let kept = keep(series, inside, length);
+        for series in head.scan(&everything(&inside.tenant)) {
+            if inside.rules.class(&inside.tenant, &series.labels) != inside.class {
+                continue;
+            }
+            let kept = keep(series, inside);
             if !kept.times.is_empty() {
                 let samples = kept.times.len() as u64;
                 shares.add(&kept.labels, samples.saturating_mul(SAMPLE_BYTES));
@@ -103,14 +121,14 @@ fn build(
         }
     }
     builder.push_metadata(&metadata);
-    let segment = builder.finish().map_err(|error| BuildError::new(tenant, error))?;
+    let segment = builder.finish().map_err(|error| BuildError::new(&inside.tenant, error))?;
     Ok(Built { segment, shares })
 }
 
-/// Returns `series` without the samples outside the windows `inside`.
-fn keep(mut series: SeriesData, inside: &BTreeSet<i64>, length: Duration) -> SeriesData {
-    let mask: Vec<bool> =
-        series.times.iter().map(|time| inside.contains(&window_of(*time, length))).collect();
+/// Returns `series` without the samples of other segments.
+fn keep(mut series: SeriesData, inside: &Inside) -> SeriesData {
+    let of = |time: &i64| inside.places.of(time.saturating_mul(NANOS_PER_MILLI));
+    let mask: Vec<bool> = series.times.iter().map(|time| of(time) == inside.place).collect();
     let mut flags = mask.iter();
     series.times.retain(|_| *flags.next().unwrap_or(&false));
     let mut flags = mask.iter();

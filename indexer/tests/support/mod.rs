@@ -136,6 +136,9 @@ pub fn quick_section() -> IndexerSection {
         ..IndexerSection::default()
     };
     section.logs.cut_raw_bytes_max = 60;
+    // Tests that are about merges and sweeps start them when they want them.
+    section.merge.enabled = false;
+    section.sweep.enabled = false;
     section
 }
 

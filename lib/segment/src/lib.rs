@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod catalog;
 pub mod id;
 pub mod index_files;
+pub mod inspect;
 pub mod logs;
 pub mod meta;
 pub mod recent;

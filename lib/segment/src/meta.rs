@@ -29,12 +29,18 @@ pub struct SegmentMeta {
     pub time_max_ns: i64,
     /// Queue offsets whose rows are inside.
     pub ranges: Vec<OffsetRange>,
-    /// When it was built, Unix milliseconds.
+    /// When its newest rows were first built into a segment, Unix milliseconds: the order in
+    /// which rows came in, which merges keep.
     pub created_ms: i64,
     /// Bytes at the end of the object that one read should fetch to open it.
     pub footer_bytes: u64,
     /// 0 as published by the indexer, higher after merges.
     pub level: u8,
+    /// Name of the retention rule its rows are kept by; empty for the default.
+    ///
+    /// Segments of different classes are never merged, so retention removes segments whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub class: String,
 }
 
 /// Queue offsets of one partition, `from` inclusive, `to` exclusive.
@@ -82,7 +88,29 @@ impl BuiltSegment {
             created_ms,
             footer_bytes: self.footer_bytes,
             level: 0,
+            class: String::new(),
         }
+    }
+}
+
+impl OffsetRange {
+    /// Returns the same offsets in as few ranges as possible, sorted.
+    pub fn coalesce(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort();
+        let mut joined: Vec<Self> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last)
+                    if last.topic == range.topic
+                        && last.partition == range.partition
+                        && range.from <= last.to =>
+                {
+                    last.to = last.to.max(range.to);
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
     }
 }
 
@@ -151,6 +179,27 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn ranges_that_adjoin_become_one() {
+        let range = |topic: &str, partition, from, to| OffsetRange {
+            topic: topic.to_owned(),
+            partition,
+            from,
+            to,
+        };
+        let joined = OffsetRange::coalesce(vec![
+            range("b", 0, 5, 9),
+            range("a", 1, 0, 4),
+            range("a", 0, 10, 20),
+            range("a", 0, 0, 5),
+            range("a", 0, 5, 7),
+            range("a", 0, 6, 7),
+        ]);
+        let expected =
+            [range("a", 0, 0, 7), range("a", 0, 10, 20), range("a", 1, 0, 4), range("b", 0, 5, 9)];
+        assert_eq!(joined, expected);
+    }
 
     #[test]
     fn days_are_calendar_days() {

@@ -162,6 +162,7 @@ fn logs_segment(id: u128, from: i64, to: i64) -> SegmentMeta {
         created_ms: 1_700_000_000_000,
         footer_bytes: 4_096,
         level: 0,
+        class: String::new(),
     }
 }
 

@@ -106,6 +106,7 @@ mod tests {
             created_ms: 0,
             footer_bytes: 0,
             level: 0,
+            class: String::new(),
         }
     }
 

@@ -198,6 +198,7 @@ impl World {
             created_ms: self.built,
             footer_bytes: built.footer_bytes,
             level: 0,
+            class: String::new(),
         };
         self.store.put(&meta.location(), built.bytes.clone().into()).await.unwrap();
         let to = self.next_offset.max(self.published + 1);

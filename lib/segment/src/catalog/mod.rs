@@ -27,6 +27,7 @@ mod commit;
 pub mod doctor;
 mod envelope;
 mod error;
+mod history;
 mod log;
 mod op;
 mod snapshot;
@@ -47,6 +48,7 @@ use runtime::clock::SharedClock;
 pub use commit::Pending;
 pub use envelope::Damage;
 pub use error::{CatalogError, CommitError};
+pub use history::CLOCK_SKEW_MAX;
 pub use op::{Commit, Op, Refusal};
 pub use state::{CatalogState, Misfit, PartitionState, SourceMark};
 

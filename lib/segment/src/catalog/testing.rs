@@ -33,6 +33,7 @@ pub(crate) fn segment(number: u128) -> SegmentMeta {
         created_ms: 1,
         footer_bytes: 100,
         level: 0,
+        class: String::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use record::{DETECTED_LEVEL, Labels, LogBatch};
 use roaring::RoaringBitmap;
 
-use super::build::{BuildStats, BuiltSegment, Row, SortedRows};
+use super::build::{BuildOptions, BuildStats, BuiltSegment, Row, SortedRows};
 use super::columns::{ColumnWriter, EncodedColumns, GranuleColumns};
 use super::error::BuildError;
 use super::granule::{Complete, Granule, GranuleTable};
@@ -22,10 +22,10 @@ use crate::bundle::{BundleBuilder, BundleKind};
 use crate::wire;
 
 /// Everything that grows while the rows go by.
-struct Assembler<'a> {
-    batches: &'a [LogBatch],
-    labels: &'a [Labels],
-    promoted: &'a [String],
+pub(crate) struct Assembler {
+    /// In the order of their numbers; those that no row has reached yet may be missing.
+    labels: Vec<Labels>,
+    promoted: Vec<String>,
     patterns: PatternInterner,
     levels: Interner,
     tally: Tally,
@@ -35,7 +35,7 @@ struct Assembler<'a> {
     columns: ColumnWriter,
     variables: GranuleVariables,
     variables_writer: VariablesWriter,
-    granule_rows: usize,
+    options: BuildOptions,
     raw_bytes: u64,
     granules: Vec<Granule>,
     streams: Vec<Stream>,
@@ -46,41 +46,55 @@ struct Assembler<'a> {
 
 /// Writes the segment of `sorted`, which has at least one row.
 pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
-    let mut assembler = Assembler {
-        batches: &sorted.batches,
-        labels: &sorted.streams,
-        promoted: &sorted.promoted,
-        patterns: PatternInterner::default(),
-        levels: Interner::default(),
-        tally: Tally::default(),
-        tokens: TokenFilterBuilder::default(),
-        volume: VolumeBuilder::default(),
-        index: IndexBuilder::new()?,
-        columns: ColumnWriter::new(&sorted.promoted, sorted.options)?,
-        variables: GranuleVariables::default(),
-        variables_writer: VariablesWriter::new(sorted.options.zstd_level)
-            .map_err(|cause| BuildError::encode(COLUMNS, cause))?,
-        granule_rows: sorted.options.granule_rows,
-        raw_bytes: sorted.raw_bytes,
-        granules: Vec::new(),
-        streams: Vec::new(),
-        rows_without_pattern: 0,
-        scratch: Vec::new(),
-        label_scratch: String::new(),
-    };
+    let mut assembler = Assembler::new(sorted.promoted, sorted.options)?;
+    assembler.labels = sorted.streams;
     for rows in sorted.rows.chunks(sorted.options.granule_rows) {
-        assembler.granule(rows)?;
+        assembler.granule(&sorted.batches, rows)?;
     }
-    assembler.finish(Container::new(sorted.options.zstd_level))
+    assembler.finish()
 }
 
-impl<'a> Assembler<'a> {
-    fn granule(&mut self, rows: &[Row]) -> Result<(), BuildError> {
+impl Assembler {
+    /// Starts a segment in which the attributes `promoted` have columns of their own.
+    pub(crate) fn new(promoted: Vec<String>, options: BuildOptions) -> Result<Self, BuildError> {
+        Ok(Self {
+            labels: Vec::new(),
+            patterns: PatternInterner::default(),
+            levels: Interner::default(),
+            tally: Tally::default(),
+            tokens: TokenFilterBuilder::default(),
+            volume: VolumeBuilder::default(),
+            index: IndexBuilder::new()?,
+            columns: ColumnWriter::new(&promoted, options)?,
+            variables: GranuleVariables::default(),
+            variables_writer: VariablesWriter::new(options.zstd_level)
+                .map_err(|cause| BuildError::encode(COLUMNS, cause))?,
+            promoted,
+            options,
+            raw_bytes: 0,
+            granules: Vec::new(),
+            streams: Vec::new(),
+            rows_without_pattern: 0,
+            scratch: Vec::new(),
+            label_scratch: String::new(),
+        })
+    }
+
+    /// Adds the next stream, whose labels sort after those of all before, and returns its number.
+    pub(crate) fn stream(&mut self, labels: Labels) -> u32 {
+        self.labels.push(labels);
+        (self.labels.len() - 1) as u32
+    }
+
+    /// Writes the next rows, sorted by stream and time; only the last granule may be short.
+    pub(crate) fn granule(&mut self, batches: &[LogBatch], rows: &[Row]) -> Result<(), BuildError> {
         let mut levels = RoaringBitmap::new();
+        let line_bytes: usize = rows.iter().map(|row| line(batches, row).len()).sum();
+        self.raw_bytes += line_bytes as u64;
         let mut columns = GranuleColumns::new(rows.len(), self.promoted.len());
         self.variables.clear();
         for row in rows {
-            levels.insert(self.row(row, &mut columns)?);
+            levels.insert(self.row(batches, row, &mut columns)?);
         }
         columns.variables = self
             .variables_writer
@@ -112,13 +126,14 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    fn line(&self, row: &Row) -> &'a str {
-        self.batches[row.batch as usize].line(row.row as usize)
-    }
-
     /// Takes one row into every column and table; returns its level.
-    fn row(&mut self, row: &Row, columns: &mut GranuleColumns) -> Result<u32, BuildError> {
-        let line = self.line(row);
+    fn row(
+        &mut self,
+        batches: &[LogBatch],
+        row: &Row,
+        columns: &mut GranuleColumns,
+    ) -> Result<u32, BuildError> {
+        let line = line(batches, row);
         let (tally, variables) = (&mut self.tally, &mut self.variables);
         let interned = self.patterns.intern(line.as_bytes(), |variable| {
             tally.variable(variable);
@@ -133,7 +148,7 @@ impl<'a> Assembler<'a> {
         columns.times.push(row.time);
         columns.streams.push(row.stream);
         columns.patterns.push(interned.pattern);
-        let level = self.attributes(row, columns)?;
+        let level = self.attributes(batches, row, columns)?;
         columns.levels.push(level);
         self.volume.add(row.stream, level, row.time, line.len());
         self.stream_time(row);
@@ -141,10 +156,15 @@ impl<'a> Assembler<'a> {
     }
 
     /// Sorts a row's attributes into the level, the columns of their own and the rest.
-    fn attributes(&mut self, row: &Row, columns: &mut GranuleColumns) -> Result<u32, BuildError> {
+    fn attributes(
+        &mut self,
+        batches: &[LogBatch],
+        row: &Row,
+        columns: &mut GranuleColumns,
+    ) -> Result<u32, BuildError> {
         let mut level = NO_LEVEL;
         let mut promoted = [None; super::build::PROMOTED_MAX];
-        for (name, value) in self.batches[row.batch as usize].attributes(row.row as usize) {
+        for (name, value) in batches[row.batch as usize].attributes(row.row as usize) {
             if name == DETECTED_LEVEL && level == NO_LEVEL {
                 level = self.levels.intern(value.as_bytes()) + 1;
                 continue;
@@ -168,7 +188,9 @@ impl<'a> Assembler<'a> {
         self.streams[row.stream as usize].time_max = row.time;
     }
 
-    fn finish(self, mut container: Container) -> Result<BuiltSegment, BuildError> {
+    /// Ends the segment, which has at least one granule.
+    pub(crate) fn finish(self) -> Result<BuiltSegment, BuildError> {
+        let mut container = Container::new(self.options.zstd_level);
         let granules =
             u32::try_from(self.granules.len()).expect("rows end far below 2^32 granules");
         let filter = self.tokens.encode(granules);
@@ -181,7 +203,7 @@ impl<'a> Assembler<'a> {
             tokens: filter.tokens,
             granules_incomplete: 0,
             sections: Vec::new(),
-            columns: column_bytes(&columns, self.promoted),
+            columns: column_bytes(&columns, &self.promoted),
         };
         let incomplete = self.granules.iter().filter(|granule| granule.complete != Complete::ALL);
         stats.granules_incomplete = incomplete.count() as u64;
@@ -199,7 +221,7 @@ impl<'a> Assembler<'a> {
         container.bundle.opening_from_here();
         container.plain(COLUMNS_META, meta);
         let table = GranuleTable {
-            granule_rows: self.granule_rows,
+            granule_rows: self.options.granule_rows,
             raw_bytes: self.raw_bytes,
             granules: self.granules,
             pages: columns.pages,
@@ -219,6 +241,10 @@ impl<'a> Assembler<'a> {
             stats,
         })
     }
+}
+
+fn line<'a>(batches: &'a [LogBatch], row: &Row) -> &'a str {
+    batches[row.batch as usize].line(row.row as usize)
 }
 
 fn column_bytes(columns: &EncodedColumns, promoted: &[String]) -> Vec<(String, u64)> {

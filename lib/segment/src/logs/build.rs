@@ -39,7 +39,7 @@ pub const ZSTD_LEVEL_MERGED: i32 = 9;
 pub(crate) const PROMOTED_MAX: usize = 16;
 
 /// A column of its own pays when at least one row in this many has the attribute.
-const PROMOTED_ROWS_SHARE: usize = 8;
+pub(crate) const PROMOTED_ROWS_SHARE: usize = 8;
 
 /// Attribute names that are counted; a segment with more has none that is frequent among the rest.
 const NAMES_COUNTED_MAX: usize = 4_096;
@@ -105,7 +105,6 @@ pub(crate) struct SortedRows {
     pub(crate) rows: Vec<Row>,
     /// Names of the attributes that get columns.
     pub(crate) promoted: Vec<String>,
-    pub(crate) raw_bytes: u64,
 }
 
 /// A finished segment, ready to be stored as one object.
@@ -240,7 +239,6 @@ impl LogSegmentBuilder {
             batches: self.batches,
             streams: order.iter().map(|stream| self.streams[*stream].clone()).collect(),
             rows: self.rows,
-            raw_bytes: self.raw_bytes,
         }
     }
 

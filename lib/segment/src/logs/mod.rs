@@ -39,7 +39,9 @@ mod error;
 mod export;
 mod granule;
 mod index;
+mod inspect;
 mod intern;
+mod merge;
 mod needle;
 mod pattern;
 mod pieces;
@@ -64,6 +66,7 @@ pub use build::{
 pub use error::{BuildError, SegmentError};
 pub use export::{ExportError, LogExport};
 pub use granule::GRANULE_ROWS;
+pub use merge::{GRANULES_AHEAD, LogMerge, MergeError};
 pub use plan::{
     AttributeColumns, CompiledPlan, Direction, LineFilter, LineFilterOp, LogPlan, PlanError,
 };

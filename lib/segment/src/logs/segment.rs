@@ -237,7 +237,7 @@ impl LogSegment {
     }
 
     /// Reads the parts that are not in memory yet, all at once.
-    async fn load(&self, parts: &[Part]) -> Result<(), SegmentError> {
+    pub(crate) async fn load(&self, parts: &[Part]) -> Result<(), SegmentError> {
         let missing: Vec<Part> = parts.iter().copied().filter(|part| !self.loaded(*part)).collect();
         let fetched = self.fetch(&Ask { parts: missing.clone(), ..Ask::default() }).await?;
         let mut kept = missing.iter().zip(&fetched.parts);
@@ -344,6 +344,10 @@ impl LogSegment {
 
     pub(crate) fn damaged(&self, section: &str, cause: Malformed) -> SegmentError {
         SegmentError::damaged(&self.shared.path, section, cause)
+    }
+
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.shared.bundle
     }
 
     pub(crate) fn granules(&self) -> &GranuleTable {

@@ -23,6 +23,7 @@ mod build;
 mod directory;
 mod head;
 mod index;
+mod merge;
 mod read;
 mod series;
 mod stats;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::{BuildError, SampleSegmentBuilder};
 pub use head::{Appended, Head};
+pub use merge::SampleMerge;
 pub use read::{SampleSegment, Selection};
 pub use stats::{ChunkStats, NumberStats};
 

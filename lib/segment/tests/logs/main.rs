@@ -7,6 +7,8 @@ mod corpus;
 mod damage;
 mod exactness;
 mod golden;
+mod inspect;
 mod limits;
+mod merge;
 mod naive;
 mod volume;

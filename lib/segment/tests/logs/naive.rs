@@ -71,6 +71,7 @@ pub(crate) fn meta(built: &BuiltSegment) -> SegmentMeta {
         created_ms: 0,
         footer_bytes: built.footer_bytes,
         level: 0,
+        class: String::new(),
     }
 }
 

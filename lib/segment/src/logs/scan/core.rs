@@ -54,6 +54,7 @@ pub(crate) struct ScanCore {
     /// Granules still to read, in order.
     queue: VecDeque<u32>,
     window_granules: usize,
+    window_granules_max: usize,
     best: Option<BestRows>,
     ready: VecDeque<LogBatch>,
 }
@@ -101,6 +102,7 @@ impl ScanCore {
             decider: Decider::default(),
             queue: VecDeque::new(),
             window_granules: if limit.is_some() { 1 } else { WINDOW_GRANULES_MAX },
+            window_granules_max: WINDOW_GRANULES_MAX,
             best: limit.map(|limit| BestRows::new(limit, plan.plan().direction)),
             ready: VecDeque::new(),
             stats: ScanStats { segments: 1, ..ScanStats::default() },
@@ -109,6 +111,13 @@ impl ScanCore {
             plan,
             budget,
         }
+    }
+
+    /// Reads at most so many granules ahead, whatever the plan.
+    pub(crate) fn ahead(mut self, granules: usize) -> Self {
+        self.window_granules_max = granules.clamp(1, WINDOW_GRANULES_MAX);
+        self.window_granules = self.window_granules.min(self.window_granules_max);
+        self
     }
 
     pub(crate) fn stats(&self) -> &ScanStats {
@@ -203,7 +212,7 @@ impl ScanCore {
             granules.push(granule);
             self.queue.pop_front();
         }
-        self.window_granules = (self.window_granules * 2).min(WINDOW_GRANULES_MAX);
+        self.window_granules = (self.window_granules * 2).min(self.window_granules_max);
         if granules.is_empty() {
             if let Some(best) = self.best.take() {
                 self.ready.extend(best.into_batches());

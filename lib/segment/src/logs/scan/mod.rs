@@ -19,14 +19,14 @@ mod narrow;
 
 use std::sync::Arc;
 
-use record::LogBatch;
+use record::{LogBatch, TenantId};
 use runtime::cpu::CpuPool;
 use serde::{Deserialize, Serialize};
 
 use self::core::{ScanCore, Step};
 use crate::logs::budget::{ScanBudget, ScanLimit};
 use crate::logs::error::SegmentError;
-use crate::logs::plan::CompiledPlan;
+use crate::logs::plan::{CompiledPlan, LogPlan};
 use crate::logs::segment::{Ask, Fetched, LogSegment};
 
 /// What a scan did: explains a query, and adds up over segments.
@@ -95,7 +95,18 @@ impl LogSegment {
         budget: &Arc<ScanBudget>,
         cpu: Option<Arc<CpuPool>>,
     ) -> LogScan {
-        let core = ScanCore::new(self.clone(), Arc::clone(plan), Arc::clone(budget));
+        self.scan_with(ScanCore::new(self.clone(), Arc::clone(plan), Arc::clone(budget)), cpu)
+    }
+
+    /// Reads every row in the order in which they lie, holding at most `granules` decoded ones.
+    pub(crate) fn read_through(&self, granules: usize, cpu: Option<Arc<CpuPool>>) -> LogScan {
+        let all = LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new());
+        let plan = CompiledPlan::new(&all).expect("a plan without filters compiles");
+        let budget = Arc::new(ScanBudget::unlimited());
+        self.scan_with(ScanCore::new(self.clone(), Arc::new(plan), budget).ahead(granules), cpu)
+    }
+
+    fn scan_with(&self, core: ScanCore, cpu: Option<Arc<CpuPool>>) -> LogScan {
         let stats = ScanStats::default();
         LogScan { segment: self.clone(), core: Some(Box::new(core)), cpu, asked: None, stats }
     }

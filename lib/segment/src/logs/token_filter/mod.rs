@@ -234,6 +234,23 @@ impl FilterDirectory {
         Shape { blocks: self.blocks.len() as u64, granules }
     }
 
+    /// How many entries the whole filter holds: of a token at least one.
+    pub(crate) fn entries(&self, filter: &[u8]) -> Result<u64, Malformed> {
+        let mut entries = 0_u64;
+        let mut start = 0;
+        for (end, _) in &self.blocks {
+            let block = filter.get(start as usize..*end as usize);
+            let mut header = Reader::new(block.ok_or(Malformed("a block lies outside of it"))?);
+            // Later formats count lists and maps of granules apart.
+            let counts = if self.format == 1 { 1 } else { 2 };
+            for _ in 0..counts {
+                entries = entries.saturating_add(header.varint()?);
+            }
+            start = *end;
+        }
+        Ok(entries)
+    }
+
     /// The block that would hold `hash`.
     pub(crate) fn block(&self, hash: u64) -> BlockRange {
         let block = self.shape(0).block(hash) as usize;
