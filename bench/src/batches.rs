@@ -5,11 +5,10 @@
 //! an indexer cannot tell the difference.
 
 use bytes::Bytes;
-use collector::level;
 use queue::Message;
 use record::{
     BatchError, BatchHeaders, BatchKind, DETECTED_LEVEL, LogBatch, LogBatchBuilder, SourceId,
-    SourceRange, TenantId, TimestampNanos, partition_for,
+    SourceRange, TenantId, TimestampNanos, level, partition_for,
 };
 
 use crate::corpus::{CorpusPlan, Rows, Summary};

@@ -114,11 +114,6 @@ impl Deployment {
         Role::start(&self.binary, "indexer", &config, port, &self.folder)
     }
 
-    /// The bucket as this deployment sees it.
-    pub fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.store)
-    }
-
     /// The pod log root the collector reads.
     pub fn pods(&self) -> &Path {
         &self.pods

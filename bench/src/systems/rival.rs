@@ -98,7 +98,7 @@ impl Rival {
         };
         while let Some(row) = rows.next_row() {
             let labels = &streams[row.stream];
-            let level = collector::level::detect::<&str, &str>(labels, &[], row.line);
+            let level = record::level::detect::<&str, &str>(labels, &[], row.line);
             body.push(&Entry { labels, time_ns: row.time_ns, level: &level, line: row.line });
             if REQUEST_BYTES <= body.bytes() {
                 self.write(body.take()).await?;

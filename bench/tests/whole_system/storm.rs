@@ -57,7 +57,7 @@ async fn load_until(
     let catalog = cluster.catalog().await;
     let started = now();
     loop {
-        let found = owners(&*catalog.refresh().await.unwrap());
+        let found = owners(&catalog.refresh().await.unwrap());
         if wanted(&found) {
             return found;
         }

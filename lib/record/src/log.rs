@@ -35,7 +35,7 @@ const OFFSET: usize = 5;
 #[derive(Clone, Debug)]
 pub struct LogBatch {
     rows: RecordBatch,
-    columns: Columns,
+    columns: Arc<Columns>,
     stream_index: Arc<[u32]>,
     streams: Arc<[Labels]>,
     sources: Arc<[SourceId]>,
@@ -55,14 +55,15 @@ struct Columns {
 }
 
 impl Columns {
-    /// The columns of rows whose types are those of [`SCHEMA`].
-    fn of(rows: &RecordBatch) -> Self {
+    /// The columns of rows whose types are those of [`SCHEMA`]; shared, as they take more room than
+    /// all else in a batch that is passed around.
+    fn of(rows: &RecordBatch) -> Arc<Self> {
         let text = |array: &ArrayRef| -> StringArray {
             array.as_any().downcast_ref().cloned().expect("the schema says these are strings")
         };
         let map: &MapArray = column(rows, ATTRIBUTES);
         let sources: &DictionaryArray<UInt32Type> = column(rows, SOURCE);
-        Self {
+        Arc::new(Self {
             times: column::<TimestampNanosecondArray>(rows, TIME).clone(),
             lines: column::<StringArray>(rows, LINE).clone(),
             attribute_offsets: map.offsets().clone(),
@@ -70,7 +71,7 @@ impl Columns {
             attribute_values: text(map.values()),
             sources: sources.keys().clone(),
             source_offsets: column::<UInt64Array>(rows, OFFSET).clone(),
-        }
+        })
     }
 }
 
@@ -140,14 +141,14 @@ impl LogBatch {
 
     /// The attributes of row `row`.
     pub fn attributes(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
-        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &self.columns;
+        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &*self.columns;
         let (start, end) = (attribute_offsets[row] as usize, attribute_offsets[row + 1] as usize);
         (start..end).map(move |i| (attribute_names.value(i), attribute_values.value(i)))
     }
 
     /// The source of row `row` and the offset just after it, or `None` for a pushed row.
     pub fn source(&self, row: usize) -> Option<(SourceId, u64)> {
-        let Columns { sources, source_offsets, .. } = &self.columns;
+        let Columns { sources, source_offsets, .. } = &*self.columns;
         if sources.is_null(row) {
             return None;
         }
@@ -254,7 +255,7 @@ impl LogBatch {
             self.columns.lines.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let longest = usize::try_from(longest).unwrap_or(0);
         BatchError::check("line_bytes_max", longest, limits.line_bytes_max)?;
-        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &self.columns;
+        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &*self.columns;
         if attribute_names.null_count() != 0 || attribute_values.null_count() != 0 {
             return Err(shape("an attribute is null"));
         }

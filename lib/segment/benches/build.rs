@@ -141,6 +141,7 @@ fn search(built: &BuiltSegment) {
         created_ms: 0,
         ranges: Vec::new(),
         level: 0,
+        class: String::new(),
     };
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let segment = runtime.block_on(async {

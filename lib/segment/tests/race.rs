@@ -174,6 +174,7 @@ fn segment(partition: i32, from: i64) -> SegmentMeta {
         created_ms: 1,
         footer_bytes: 100,
         level: 0,
+        class: String::new(),
     }
 }
 
