@@ -244,6 +244,9 @@ pub(crate) struct QueryArgs {
     /// Seconds or duration between the values of a metric query.
     #[arg(long, value_name = "DURATION")]
     step: Option<String>,
+    /// Print what the query did instead of what it found: what was read, what was not and why.
+    #[arg(long, requires = "logql")]
+    explain: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -276,6 +279,7 @@ pub(crate) struct QueryAsk {
     pub(crate) range: RangeArgs,
     pub(crate) limit: u32,
     pub(crate) step: Option<String>,
+    pub(crate) explain: bool,
     pub(crate) server: ServerArgs,
 }
 
@@ -288,6 +292,7 @@ impl QueryArgs {
                 range: self.range,
                 limit: self.limit,
                 step: self.step,
+                explain: self.explain,
                 server: self.server,
             }));
         }

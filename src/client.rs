@@ -3,6 +3,7 @@
 mod api;
 mod dlq;
 mod entries;
+mod explain;
 mod follow;
 mod print;
 mod segments;
@@ -50,12 +51,24 @@ pub(crate) async fn query(ask: QueryAsk) -> anyhow::Result<()> {
     ];
     parameters.extend(range(&ask.range));
     parameters.extend(ask.step.map(|step| ("step", step)));
+    if ask.explain {
+        parameters.push(("explain", "1".to_owned()));
+    }
     let answer = api.get("/loki/api/v1/query_range", &parameters).await?;
     let printer = Printer::new(ask.server.output);
     for warning in texts(&answer["warnings"]) {
         printer.note(&warning);
     }
     let data = &answer["data"];
+    if ask.explain {
+        if data["explain"].is_null() {
+            bail!("the server does not explain queries; is it an older Millrace, or Loki?");
+        }
+        return match ask.server.output {
+            Output::Json => printer.line(&data["explain"].to_string()),
+            Output::Default | Output::Raw => printer.line(&explain::table(&data["explain"])),
+        };
+    }
     match data["resultType"].as_str() {
         Some("streams") => {
             let mut found = entries::read(&data["result"])?;

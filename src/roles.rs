@@ -18,7 +18,7 @@ use queue::{Queue, QueueError, Topic};
 use runtime::backoff::Backoff;
 use runtime::clock::SharedClock;
 use segment::catalog::{Catalog, CatalogOptions, PREFIX, doctor};
-use segment::store;
+use segment::store::{self, CachedStore};
 use tracing::{error, info, warn};
 
 use crate::process::{Port, Process};
@@ -55,7 +55,7 @@ pub(crate) async fn indexer(process: &Process) -> anyhow::Result<()> {
 pub(crate) async fn query(process: &Process) -> anyhow::Result<()> {
     let port = process.listen().await?;
     let published = Published::open(process, "query").await?;
-    let query = new_query(process, &published)?;
+    let query = new_query(process, &published).await?;
     let routes = query.router();
     alone(process, port, routes, run_query(process, query)).await
 }
@@ -204,10 +204,14 @@ pub(crate) fn new_indexer(
     Indexer::new(process.config.file.indexer.clone(), deps).context("start the indexer")
 }
 
-pub(crate) fn new_query(process: &Process, published: &Published) -> anyhow::Result<Query> {
+pub(crate) async fn new_query(process: &Process, published: &Published) -> anyhow::Result<Query> {
+    let cache = process.config.file.query.cache(process.data_dir());
+    let store = CachedStore::open(Arc::clone(&published.store), &cache)
+        .await
+        .context("open the cache of the store")?;
     let deps = query::Deps {
         catalog: published.catalog.clone(),
-        store: Arc::clone(&published.store),
+        store: Arc::new(store),
         clock: Arc::clone(&process.clock),
     };
     Query::new(process.config.file.query.clone(), deps).context("start the query role")

@@ -56,7 +56,7 @@ pub(crate) async fn run(process: &Process) -> anyhow::Result<()> {
 
     let collector = roles::new_collector(process, &queue, &url)?;
     let indexer = roles::new_indexer(process, &queue, &published, &url, Drain::ToHighWatermark)?;
-    let query = roles::new_query(process, &published)?;
+    let query = roles::new_query(process, &published).await?;
     let routes = collector.router().merge(indexer.router()).merge(query.router());
 
     let server = process.serve(port, routes);

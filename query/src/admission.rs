@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{LimitsSection, QuerySection};
 use crate::error::{LimitHit, QueryError};
+use crate::explain::Explain;
 
 /// Warnings one answer carries; further ones only repeat that things are broken.
 const WARNINGS_MAX: usize = 20;
@@ -77,6 +78,7 @@ impl Admission {
             warnings: Mutex::new(Vec::new()),
             budget: Arc::new(budget),
             stats: Stats::default(),
+            explain: Mutex::new(Explain::default()),
             _permit: permit,
         }));
         let queued = self.clock.elapsed().saturating_sub(started);
@@ -154,6 +156,7 @@ struct Inner {
     /// Bytes and rows, shared with the scans of segments.
     budget: Arc<ScanBudget>,
     stats: Stats,
+    explain: Mutex<Explain>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -177,6 +180,21 @@ impl QueryContext {
     /// Time since the request came in.
     pub fn elapsed(&self) -> Duration {
         self.0.clock.elapsed().saturating_sub(self.0.started)
+    }
+
+    /// Time since [`QueryContext::elapsed`] gave `before`.
+    pub fn since(&self, before: Duration) -> Duration {
+        self.elapsed().saturating_sub(before)
+    }
+
+    /// Adds to the figures that explain the query.
+    pub fn explain(&self, add: impl FnOnce(&mut Explain)) {
+        add(&mut self.0.explain.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The figures so far.
+    pub fn explained(&self) -> Explain {
+        self.0.explain.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Time until the deadline; zero once it has passed.

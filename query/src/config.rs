@@ -3,12 +3,17 @@
 //! Every number here is a bound. A query that meets one stops with an error naming it; nothing is
 //! cut silently.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::config::{Problem, Validate, join};
+use segment::store::CacheOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::promql::PromqlSection;
+
+/// Least bytes of a cache on disk: a few of the blocks it is reused by.
+const DISK_BYTES_MIN: u64 = 128 << 20;
 
 /// Section `query`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,15 @@ pub struct QuerySection {
     pub footers_max: usize,
     /// Opened segments kept in memory, by what they are estimated to take: their tables and indexes.
     pub footers_bytes_max: u64,
+    /// Bytes of segments kept in memory, beside the opened ones.
+    pub cache_ram_bytes_max: u64,
+    /// Folder of a cache on a fast local disk, for segments in a bucket; relative to `data_dir`.
+    /// Without one only memory is used.
+    pub cache_disk_path: Option<PathBuf>,
+    /// Bytes of the cache on disk.
+    pub cache_disk_bytes_max: u64,
+    /// Requests to the object store at a time, of all queries together.
+    pub store_reads_max: usize,
     /// Whether requests must name their tenant in `X-Scope-OrgID`. Off, everything is one tenant.
     pub tenant_required: bool,
     /// The queue's topics, as the indexers read them: says whose recent rows hold what.
@@ -92,6 +106,10 @@ impl Default for QuerySection {
             recent_bytes_max: 512 << 20,
             footers_max: 1024,
             footers_bytes_max: 512 << 20,
+            cache_ram_bytes_max: 256 << 20,
+            cache_disk_path: None,
+            cache_disk_bytes_max: 10 << 30,
+            store_reads_max: 32,
             tenant_required: false,
             topics: TopicsSection::default(),
             limits: LimitsSection::default(),
@@ -138,6 +156,16 @@ impl QuerySection {
         Duration::from_millis(self.catalog_refresh_ms)
     }
 
+    /// What is kept of the object store, `data_dir` being where relative folders lie.
+    pub fn cache(&self, data_dir: &Path) -> CacheOptions {
+        let folder = self.cache_disk_path.as_ref().map(|path| data_dir.join(path));
+        CacheOptions {
+            ram_bytes_max: self.cache_ram_bytes_max,
+            disk: folder.map(|folder| (folder, self.cache_disk_bytes_max)),
+            reads_max: self.store_reads_max,
+        }
+    }
+
     /// Threads of the scan pool, with 0 resolved to the number of cores.
     pub fn scan_threads_resolved(&self) -> usize {
         if self.scan_threads != 0 {
@@ -159,6 +187,7 @@ impl Validate for QuerySection {
             ("recent_bytes_max", self.recent_bytes_max),
             ("footers_max", self.footers_max as u64),
             ("footers_bytes_max", self.footers_bytes_max),
+            ("store_reads_max", self.store_reads_max as u64),
             ("limits.entries_max", limits.entries_max),
             ("limits.series_max", limits.series_max),
             ("limits.cells_max", limits.cells_max),
@@ -167,11 +196,17 @@ impl Validate for QuerySection {
             ("limits.volume_series_max", limits.volume_series_max),
         ];
         let zeroes = positive.into_iter().filter(|(_, value)| *value == 0);
+        let small = self.cache_disk_path.is_some() && self.cache_disk_bytes_max < DISK_BYTES_MIN;
+        let small = small.then(|| Problem {
+            key: join(prefix, "cache_disk_bytes_max"),
+            message: format!("must be at least {DISK_BYTES_MIN}"),
+        });
         zeroes
             .map(|(key, _)| Problem {
                 key: format!("{prefix}.{key}"),
                 message: "`0` is not allowed, it must be at least 1".to_owned(),
             })
+            .chain(small)
             .chain(self.promql.problems(&join(prefix, "promql")))
             .collect()
     }

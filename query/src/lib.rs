@@ -16,6 +16,7 @@ pub mod api;
 pub mod config;
 pub mod error;
 pub mod exec;
+pub mod explain;
 pub mod logql;
 pub mod promql;
 pub mod scan;

@@ -244,6 +244,53 @@ async fn volume_and_stats_count_without_reading_rows() {
 }
 
 #[tokio::test]
+async fn a_query_explains_what_it_read_and_what_not() {
+    let mut world = World::new().await;
+    let stream = r#"{app="a"}"#;
+    let line = |second: i64| format!("GET /item/{second}x{} took long", second * 7_919);
+    let early: Vec<Row> = (0..20).map(|s| Row::new(s, stream, &line(s), &[])).collect();
+    let late: Vec<Row> = (100..120).map(|s| Row::new(s, stream, &line(s), &[])).collect();
+    world.publish_in_granules(&early, 5).await;
+    world.publish(&late).await;
+    world.hold(&[Row::new(30, stream, "recent", &[])]);
+
+    let path = range_path(r#"{app="a"}"#);
+    assert!(world.get(&path).await.json()["data"]["explain"].is_null(), "only when asked");
+    let ask = |logql: &str| format!("{}&explain=1", range_path(logql));
+
+    let path = ask(r#"{app="a"} |= "item/7x55433 ""#);
+    let first = world.get(&path).await.json();
+    let explain = &first["data"]["explain"];
+    assert_eq!(explain["segments"]["published"], 2, "{explain}");
+    assert_eq!(explain["segments"]["considered"], 1, "the late one lies outside of the range");
+    assert_eq!(explain["segments"]["opened"], 0, "the first question opened it");
+    assert_eq!(explain["granules"]["considered"], 4);
+    assert_eq!(explain["granules"]["read"], 1);
+    let pruned = explain["granules"]["pruned_by"].as_object().unwrap();
+    let sum: u64 = pruned.values().map(|granules| granules.as_u64().unwrap()).sum();
+    assert_eq!(sum, 3, "{explain}");
+    assert_eq!(pruned["token hash"], 3);
+    assert_eq!(explain["rows"]["considered"], 5);
+    assert_eq!(explain["rows"]["matched"], 1);
+    assert_eq!(explain["rows"]["recent"], 0, "the indexer filters too");
+    assert!(0 < explain["bytes_read"].as_u64().unwrap());
+    assert_eq!(explain["plans"], 1);
+
+    let explain = &world.get(&ask(r#"{app="a"} |= "absent word""#)).await.json()["data"]["explain"];
+    assert_eq!(explain["granules"]["pruned_by"]["word"], 4, "{explain}");
+    assert_eq!(explain["rows"]["considered"], 0);
+
+    let explain = &world.get(&ask(r#"{app="b"}"#)).await.json()["data"]["explain"];
+    assert_eq!(explain["granules"]["pruned_by"]["stream"], 4, "{explain}");
+
+    let path = ask(r#"sum(count_over_time({app="a"} [1m]))"#);
+    let counted = world.get(&format!("{path}&step=60")).await.json();
+    let explain = &counted["data"]["explain"];
+    assert_eq!(explain["segments"]["counted_by_tables"], 1, "{explain}");
+    assert_eq!(explain["rows"]["recent"], 1);
+}
+
+#[tokio::test]
 async fn buildinfo_and_format_query() {
     let world = World::new().await;
     let info = world.get("/loki/api/v1/status/buildinfo").await.json();

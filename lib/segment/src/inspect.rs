@@ -88,7 +88,7 @@ async fn verify_logs(
     segment.verify().await?;
     let mut found = (0, 0, i64::MAX, i64::MIN);
     let mut scan = segment.read_through(1, None);
-    while let Some(batch) = scan.next().await? {
+    while let Some(batch) = scan.next_rows().await? {
         found.0 += batch.len() as u64;
         found.1 += batch.raw_bytes();
         for time in batch.times() {

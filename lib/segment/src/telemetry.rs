@@ -9,6 +9,12 @@ pub const CATALOG_CORRUPT_OBJECTS: &str = "millrace_catalog_corrupt_objects_tota
 pub const CATALOG_SEGMENTS: &str = "millrace_catalog_segments";
 pub const CATALOG_SNAPSHOTS: &str = "millrace_catalog_snapshots_total";
 pub const CATALOG_VERSION: &str = "millrace_catalog_version";
+pub const CACHE_BYTES: &str = "millrace_store_cache_bytes_total";
+pub const CACHE_EVICTIONS: &str = "millrace_store_cache_evictions_total";
+pub const CACHE_FAILURES: &str = "millrace_store_cache_failures_total";
+pub const CACHE_HITS: &str = "millrace_store_cache_hits_total";
+pub const CACHE_MISSES: &str = "millrace_store_cache_misses_total";
+pub const READS_COALESCED: &str = "millrace_store_reads_coalesced_total";
 pub const STORE_BYTES: &str = "millrace_store_bytes_total";
 pub const STORE_REQUESTS: &str = "millrace_store_requests_total";
 pub const STORE_REQUEST_SECONDS: &str = "millrace_store_request_seconds";
@@ -62,6 +68,48 @@ pub const METRICS: &[Metric] = &[
         kind: MetricKind::Gauge,
         unit: "version",
         help: "Newest catalog version this process knows.",
+        labels: &[],
+    },
+    Metric {
+        name: CACHE_BYTES,
+        kind: MetricKind::Counter,
+        unit: "bytes",
+        help: "Bytes of objects answered from the cache, by tier: ram, disk.",
+        labels: &["tier"],
+    },
+    Metric {
+        name: CACHE_EVICTIONS,
+        kind: MetricKind::Counter,
+        unit: "entries",
+        help: "Ranges pushed out of the cache in memory by others.",
+        labels: &[],
+    },
+    Metric {
+        name: CACHE_FAILURES,
+        kind: MetricKind::Counter,
+        unit: "requests",
+        help: "Requests to the cache that failed and were answered by the store instead.",
+        labels: &[],
+    },
+    Metric {
+        name: CACHE_HITS,
+        kind: MetricKind::Counter,
+        unit: "ranges",
+        help: "Ranges of objects answered from the cache, by tier: ram, disk.",
+        labels: &["tier"],
+    },
+    Metric {
+        name: CACHE_MISSES,
+        kind: MetricKind::Counter,
+        unit: "ranges",
+        help: "Ranges of objects that the cache did not have.",
+        labels: &[],
+    },
+    Metric {
+        name: READS_COALESCED,
+        kind: MetricKind::Counter,
+        unit: "ranges",
+        help: "Ranges of objects that were read along with others instead of by a request of their own.",
         labels: &[],
     },
     Metric {

@@ -1,5 +1,7 @@
 //! The times at which a metric query is evaluated, and the windows that end there.
 
+use segment::logs::MINUTE_NS;
+
 /// Evaluation times `first, first + step, ...`, `count` of them, in Unix nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -66,6 +68,37 @@ impl Windows {
     }
 }
 
+/// The steps of [`Windows::steps_of`], and the last time they hold for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) until_ns: i64,
+}
+
+impl Windows {
+    /// As [`Windows::steps_of`], with how far on they stay the same.
+    pub(super) fn steps_from(&self, time_ns: i64) -> Steps {
+        let (from, to) = self.steps_of(time_ns);
+        let shifted = time_ns.saturating_add(self.offset_ns).saturating_sub(self.grid.first_ns);
+        // Both change just after a multiple of the step; the nearer one ends the stretch.
+        let to_multiple = |at: i64| {
+            let step = self.grid.step_ns;
+            ceil_div(at, step).saturating_mul(step).saturating_sub(at)
+        };
+        let left = to_multiple(shifted).min(to_multiple(shifted.saturating_add(self.range_ns)));
+        Steps { from, to, until_ns: time_ns.saturating_add(left) }
+    }
+
+    /// Whether all rows of a minute, its first instant not but its end included, lie between the
+    /// same steps.
+    pub(super) fn on_minutes(&self) -> bool {
+        let whole = |ns: i64| ns % MINUTE_NS == 0;
+        let steps = self.grid.count == 1 || whole(self.grid.step_ns);
+        steps && whole(self.grid.first_ns.saturating_sub(self.offset_ns)) && whole(self.range_ns)
+    }
+}
+
 fn ceil_div(value: i64, by: i64) -> i64 {
     value.div_euclid(by) + i64::from(value.rem_euclid(by) != 0)
 }
@@ -86,6 +119,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn whole_minutes_lie_between_the_same_steps(
+            first in -5i64..5, step in 1i64..4, count in 1u32..6, range in 1i64..5,
+            offset in -3i64..3, minute in -12i64..20,
+        ) {
+            let grid =
+                Grid { first_ns: first * MINUTE_NS, step_ns: step * MINUTE_NS, count };
+            let (range_ns, offset_ns) = (range * MINUTE_NS, offset * MINUTE_NS);
+            let windows = Windows { grid, range_ns, offset_ns };
+            prop_assert!(windows.on_minutes());
+            let start = minute * MINUTE_NS;
+            let steps = windows.steps_of(start + 1);
+            for time in [start + 2, start + MINUTE_NS / 2, start + MINUTE_NS] {
+                prop_assert_eq!(windows.steps_of(time), steps);
+            }
+            let odd = Windows { range_ns: range_ns + 1, ..windows };
+            prop_assert!(!odd.on_minutes());
+        }
+
+        #[test]
         fn a_row_is_in_the_windows_the_definition_says(
             first in -50i64..50, step in 1i64..20, count in 1u32..12,
             range in 1i64..40, offset in -30i64..30, time in -200i64..300,
@@ -100,6 +152,12 @@ mod tests {
                 if inside {
                     prop_assert!(windows.start_ns() <= time && time < windows.end_ns());
                 }
+            }
+            let steps = windows.steps_from(time);
+            prop_assert_eq!((steps.from, steps.to), (from, to));
+            prop_assert!(time <= steps.until_ns);
+            for later in time..=steps.until_ns {
+                prop_assert_eq!(windows.steps_of(later), (from, to));
             }
         }
     }

@@ -10,7 +10,7 @@ use super::aggregate::{aggregate, group_of};
 use super::binary::binary;
 use super::grid::{Grid, Windows};
 use super::pipeline::{Pipeline, unsupported};
-use super::range::{RangeFold, SeriesKey};
+use super::range::{CellBudget, RangeFold, SeriesKey};
 use super::series::{Point, Series, Value, tidy};
 use crate::admission::QueryContext;
 use crate::error::{LimitHit, QueryError};
@@ -126,6 +126,7 @@ impl Leaf {
             matchers: pipeline.matchers.clone(),
             filters: pipeline.filters.clone(),
             attribute_matchers: Vec::new(),
+            label_matchers: pipeline.labels.clone(),
             attributes: attributes_needed(&pipeline, &key),
             lines: matches!(op, RangeOp::BytesOverTime | RangeOp::BytesRate),
             direction: Direction::Forward,
@@ -140,11 +141,16 @@ impl Leaf {
         context: &QueryContext,
     ) -> Result<Vec<Series>, QueryError> {
         let cells_max = context.limits().cells_max;
-        let fresh = || {
+        let make = |cells: &CellBudget| {
             let (pipeline, key) = (Arc::clone(&self.pipeline), self.key.clone());
-            RangeFold::new(pipeline, self.windows, key, self.op, cells_max)
+            RangeFold::new(pipeline, self.windows, key, self.op, cells.clone())
         };
-        let folded = scanner.fold_logs(&self.plan, context, fresh).await?;
+        // A try that is started over gives its cells up, so each has a budget of its own.
+        let attempt = || {
+            let cells = CellBudget::new(cells_max);
+            move || make(&cells)
+        };
+        let folded = scanner.fold_logs(&self.plan, context, attempt).await?;
         let op = if self.op == RangeOp::AbsentOverTime { RangeOp::CountOverTime } else { self.op };
         Ok(folded.into_series(op))
     }

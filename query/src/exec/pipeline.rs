@@ -2,14 +2,15 @@
 //!
 //! Line filters are done by the scan, which prunes by them; as no supported stage changes the line
 //! or drops rows by what an earlier filter decided, their place among the stages does not matter.
+//! Filters on the text of labels are the scan's too while no stage before them changes labels.
 
-use record::{LogBatch, Matcher};
+use record::{Labels, LogBatch, Matcher};
 use segment::logs::plan::{LineFilter as ScanFilter, LineFilterOp as ScanOp};
 
 use super::filter::Filter;
 use super::labels::{ERROR, ERROR_DETAILS, RowLabels};
 use crate::error::QueryError;
-use crate::logql::ast::{LabelPick, LineFilter, LineOp, LogQuery, Needle, Stage};
+use crate::logql::ast::{LabelFilter, LabelPick, LineFilter, LineOp, LogQuery, Needle, Stage};
 use crate::logql::{ParseError, stage_name};
 
 /// What is done to the rows of a log query.
@@ -18,6 +19,8 @@ pub(super) struct Pipeline {
     pub(super) matchers: Vec<Matcher>,
     /// Line filters, for the scan.
     pub(super) filters: Vec<ScanFilter>,
+    /// Label filters on the labels that rows were stored with, for the scan.
+    pub(super) labels: Vec<Matcher>,
     stages: Vec<RowStage>,
 }
 
@@ -33,10 +36,15 @@ impl Pipeline {
     /// When a stage is not supported yet, by its name, or a line filter's expression is not valid.
     pub(super) fn compile(query: &LogQuery) -> Result<Self, QueryError> {
         let mut filters = Vec::new();
+        let mut labels = Vec::new();
         let mut stages = Vec::new();
         for stage in &query.stages {
             match stage {
                 Stage::LineFilter(filter) => filters.push(scan_filter(filter)?),
+                // Before any stage that changes labels or marks rows.
+                Stage::LabelFilter(filter) if stages.is_empty() && is_textual(filter) => {
+                    add_matchers(filter, &mut labels);
+                }
                 Stage::LabelFilter(filter) => {
                     stages.push(RowStage::Filter(Filter::compile(filter).map_err(unsupported)?));
                 }
@@ -45,7 +53,7 @@ impl Pipeline {
                 other => return Err(unsupported(format!("stage '{}'", stage_name(other)))),
             }
         }
-        Ok(Self { matchers: query.matchers.clone(), filters, stages })
+        Ok(Self { matchers: query.matchers.clone(), filters, labels, stages })
     }
 
     /// Whether every row the scan yields stays, so that the scan may apply the limit.
@@ -74,7 +82,17 @@ impl Pipeline {
         row: usize,
         labels: &mut RowLabels<'a>,
     ) -> bool {
-        labels.reset(batch.stream(row), batch.attributes(row));
+        self.keeps_labels(batch.stream(row), batch.attributes(row), labels)
+    }
+
+    /// Runs the stages on the labels of a row: false drops it.
+    pub(super) fn keeps_labels<'a>(
+        &self,
+        stream: &'a Labels,
+        metadata: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: &mut RowLabels<'a>,
+    ) -> bool {
+        labels.reset(stream, metadata);
         self.stages.iter().all(|stage| match stage {
             RowStage::Filter(filter) => filter.keeps(labels),
             RowStage::Drop(picks) => {
@@ -86,6 +104,25 @@ impl Pipeline {
                 true
             }
         })
+    }
+}
+
+/// Whether a label filter is texts joined by `and`.
+fn is_textual(filter: &LabelFilter) -> bool {
+    match filter {
+        LabelFilter::Text(_) => true,
+        LabelFilter::And(operands) => operands.iter().all(is_textual),
+        _ => false,
+    }
+}
+
+fn add_matchers(filter: &LabelFilter, matchers: &mut Vec<Matcher>) {
+    match filter {
+        LabelFilter::Text(matcher) => matchers.push(matcher.clone()),
+        LabelFilter::And(operands) => {
+            operands.iter().for_each(|operand| add_matchers(operand, matchers));
+        }
+        _ => {}
     }
 }
 

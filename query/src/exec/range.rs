@@ -2,13 +2,15 @@
 //!
 //! A row adds to a run of steps, so it touches two cells: where the run begins and where it ends.
 //! What a step holds is the running sum. Memory is series times steps, never rows; the limit
-//! `cells_max` bounds it. Series are told apart by their labels, or by the labels of the `sum` that
+//! `cells_max` bounds it, over all segments that are folded at once. Series are told apart by their labels, or by the labels of the `sum` that
 //! stands around the aggregation, which then needs no step of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use record::{Labels, LogBatch};
+use record::{DETECTED_LEVEL, Labels, LogBatch};
+use segment::logs::{MinuteTally, RowTally};
 
 use super::grid::Windows;
 use super::labels::{ERROR, RowLabels};
@@ -16,7 +18,7 @@ use super::pipeline::Pipeline;
 use super::series::{Point, Series, tidy};
 use crate::error::{LimitHit, QueryError};
 use crate::logql::ast::{Grouping, RangeOp};
-use crate::scan::{LogChunk, LogFold};
+use crate::scan::{ChunkRows, LogChunk, LogFold};
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
@@ -36,7 +38,7 @@ pub(super) struct RangeFold {
     windows: Windows,
     key: SeriesKey,
     with_bytes: bool,
-    cells_max: u64,
+    cells: CellBudget,
     /// Series by their labels in the form of [`encode_key`].
     ids: HashMap<Box<[u8]>, usize>,
     series: Vec<Cells>,
@@ -57,7 +59,7 @@ impl RangeFold {
         windows: Windows,
         key: SeriesKey,
         op: RangeOp,
-        cells_max: u64,
+        cells: CellBudget,
     ) -> Self {
         let with_bytes = matches!(op, RangeOp::BytesOverTime | RangeOp::BytesRate);
         Self {
@@ -65,7 +67,7 @@ impl RangeFold {
             windows,
             key,
             with_bytes,
-            cells_max,
+            cells,
             ids: HashMap::new(),
             series: Vec::new(),
             key_buffer: Vec::new(),
@@ -128,6 +130,96 @@ impl RangeFold {
         Ok(())
     }
 
+    /// Counts rows of which only time, stream and level are known.
+    ///
+    /// Rows of a stream ascend in time, so they come in stretches that count towards the same
+    /// steps; within one only the levels are told apart.
+    fn fold_tally(&mut self, tally: &RowTally) -> Result<(), QueryError> {
+        let (times, levels) = (tally.times(), tally.level_numbers());
+        let mut counts = vec![0_i64; tally.levels().len().max(1)];
+        for run in tally.streams() {
+            // Series by level; the outer `None` is not looked up yet, the inner one refused.
+            let mut series: Vec<Option<Option<usize>>> = vec![None; counts.len()];
+            let mut at = run.rows.start;
+            while at < run.rows.end {
+                let steps = self.windows.steps_from(times[at]);
+                let stretch = times[at..run.rows.end].partition_point(|t| *t <= steps.until_ns);
+                let end = at + stretch.max(1);
+                let skipped = steps.to <= steps.from;
+                let start = std::mem::replace(&mut at, end);
+                if skipped {
+                    continue;
+                }
+                match levels.get(start..end) {
+                    Some(levels) => levels.iter().for_each(|level| counts[*level as usize] += 1),
+                    None => counts[0] = (end - start) as i64,
+                }
+                for (level, count) in counts.iter_mut().enumerate() {
+                    let rows = std::mem::take(count);
+                    if rows == 0 {
+                        continue;
+                    }
+                    let name =
+                        if levels.is_empty() { None } else { tally.levels()[level].as_deref() };
+                    let id = match series[level] {
+                        Some(known) => known,
+                        None => *series[level].insert(self.series_of_level(run.stream, name)?),
+                    };
+                    let Some(id) = id else { continue };
+                    let cells = &mut self.series[id];
+                    cells.lines[steps.from as usize] += rows;
+                    cells.lines[steps.to as usize] -= rows;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts rows of whole minutes, each of which lies between the same steps.
+    fn fold_minutes(&mut self, minutes: &MinuteTally) -> Result<(), QueryError> {
+        let mut stream: Option<&Labels> = None;
+        let mut series: HashMap<u32, Option<usize>> = HashMap::new();
+        for count in minutes.counts() {
+            let (from, to) = self.windows.steps_of(count.minute_ns.saturating_add(1));
+            if to <= from {
+                continue;
+            }
+            if stream.is_none_or(|known| !std::ptr::eq(known, count.stream)) {
+                stream = Some(count.stream);
+                series.clear();
+            }
+            let id = match series.get(&count.level_number) {
+                Some(known) => *known,
+                None => {
+                    let id = self.series_of_level(count.stream, count.level)?;
+                    series.insert(count.level_number, id);
+                    id
+                }
+            };
+            let Some(id) = id else { continue };
+            let rows = i64::try_from(count.rows).unwrap_or(i64::MAX);
+            let cells = &mut self.series[id];
+            cells.lines[from as usize] += rows;
+            cells.lines[to as usize] -= rows;
+        }
+        Ok(())
+    }
+
+    /// The series of a stream's rows of one level; `None` when the pipeline drops them.
+    fn series_of_level(
+        &mut self,
+        stream: &Labels,
+        level: Option<&str>,
+    ) -> Result<Option<usize>, QueryError> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut labels = RowLabels::default();
+        let level = level.map(|level| (DETECTED_LEVEL, level));
+        if !pipeline.keeps_labels(stream, level.into_iter(), &mut labels) {
+            return Ok(None);
+        }
+        self.series_of(&labels).map(Some)
+    }
+
     /// The series a row belongs to, made if it is new.
     fn series_of(&mut self, labels: &RowLabels<'_>) -> Result<usize, QueryError> {
         let mut pairs = Vec::new();
@@ -162,13 +254,14 @@ impl RangeFold {
             if !grouping.without && grouping.names.iter().any(|name| name == ERROR))
     }
 
+    fn cells_of_series(&self) -> u64 {
+        let columns = if self.with_bytes { 2 } else { 1 };
+        (u64::from(self.windows.grid.count) + 1) * columns
+    }
+
     fn add_series(&mut self, key: &[u8], labels: Labels) -> Result<usize, QueryError> {
         let cells = self.windows.grid.count as usize + 1;
-        let columns = if self.with_bytes { 2 } else { 1 };
-        let held = (self.series.len() as u64 + 1).saturating_mul((cells * columns) as u64);
-        if self.cells_max < held {
-            return Err(LimitHit::Cells { max: self.cells_max }.into());
-        }
+        self.cells.take(self.cells_of_series())?;
         let id = self.series.len();
         let bytes = if self.with_bytes { vec![0; cells] } else { Vec::new() };
         self.series.push(Cells { labels, lines: vec![0; cells], bytes });
@@ -178,8 +271,70 @@ impl RangeFold {
 }
 
 impl LogFold for RangeFold {
+    const COUNTS: bool = true;
+
     fn fold(&mut self, chunk: &LogChunk) -> Result<(), QueryError> {
-        self.fold_batch(&chunk.batch)
+        match &chunk.rows {
+            ChunkRows::Batch(batch) => self.fold_batch(batch),
+            ChunkRows::Tally(tally) => self.fold_tally(tally),
+            ChunkRows::Minutes(minutes) => self.fold_minutes(minutes),
+        }
+    }
+
+    fn takes_minutes(&self) -> bool {
+        !self.with_bytes && self.windows.on_minutes()
+    }
+
+    fn merge(&mut self, mut other: Self) -> Result<(), QueryError> {
+        for (key, id) in std::mem::take(&mut other.ids) {
+            let Some(part) = other.series.get_mut(id) else { continue };
+            match self.ids.get(&key) {
+                Some(known) => {
+                    let whole = &mut self.series[*known];
+                    whole.lines.iter_mut().zip(&part.lines).for_each(|(sum, by)| *sum += by);
+                    whole.bytes.iter_mut().zip(&part.bytes).for_each(|(sum, by)| *sum += by);
+                    self.cells.give_back(self.cells_of_series());
+                }
+                None => {
+                    // Its cells were taken by the other fold, and go on being held.
+                    let moved = std::mem::replace(part, Cells::none());
+                    self.ids.insert(key, self.series.len());
+                    self.series.push(moved);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cells {
+    fn none() -> Self {
+        Self { labels: Labels::default(), lines: Vec::new(), bytes: Vec::new() }
+    }
+}
+
+/// How many cells the folds of one range aggregation hold together.
+#[derive(Clone, Debug)]
+pub(super) struct CellBudget {
+    held: Arc<AtomicU64>,
+    max: u64,
+}
+
+impl CellBudget {
+    pub(super) fn new(max: u64) -> Self {
+        Self { held: Arc::new(AtomicU64::new(0)), max }
+    }
+
+    fn take(&self, cells: u64) -> Result<(), QueryError> {
+        let before = self.held.fetch_add(cells, Ordering::Relaxed);
+        if self.max < before.saturating_add(cells) {
+            return Err(LimitHit::Cells { max: self.max }.into());
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, cells: u64) {
+        self.held.fetch_sub(cells, Ordering::Relaxed);
     }
 }
 

@@ -220,11 +220,12 @@ async fn page(
         matchers: pipeline.matchers.clone(),
         filters: pipeline.filters.clone(),
         attribute_matchers: Vec::new(),
+        label_matchers: pipeline.labels.clone(),
         attributes: AttributeColumns::All,
         lines: true,
         direction,
         limit: pipeline.keeps_every_row().then_some(limit),
     };
-    let fresh = || TopEntries::new(Arc::clone(pipeline), direction, limit);
-    Ok(scanner.fold_logs(&plan, context, fresh).await?.into_entries())
+    let attempt = || || TopEntries::new(Arc::clone(pipeline), direction, limit);
+    Ok(scanner.fold_logs(&plan, context, attempt).await?.into_entries())
 }

@@ -13,7 +13,7 @@ use segment::logs::plan::Direction;
 use super::labels::{Categories, RowLabels};
 use super::pipeline::Pipeline;
 use crate::error::QueryError;
-use crate::scan::{LogChunk, LogFold};
+use crate::scan::{ChunkRows, LogChunk, LogFold};
 
 /// A log line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +118,12 @@ impl TopEntries {
 }
 
 impl LogFold for TopEntries {
+    const COUNTS: bool = false;
+
     fn fold(&mut self, chunk: &LogChunk) -> Result<(), QueryError> {
-        self.fold_batch(chunk.source, chunk.first_row, &chunk.batch);
+        if let ChunkRows::Batch(batch) = &chunk.rows {
+            self.fold_batch(chunk.source, chunk.first_row, batch);
+        }
         Ok(())
     }
 

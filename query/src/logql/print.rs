@@ -24,11 +24,40 @@ impl Display for LogQuery {
         f.write_char('{')?;
         comma_separated(f, &self.matchers, write_matcher)?;
         f.write_char('}')?;
-        for stage in &self.stages {
+        for stage in printable_order(&self.stages) {
             write!(f, " {stage}")?;
         }
         Ok(())
     }
+}
+
+/// The stages in an order that reads as what they are.
+///
+/// `| drop a` with `!= "x"` behind it would read as `drop a!="x"`. Such a line filter is written
+/// before the stage, which changes nothing: one looks at lines only, the other at labels only.
+fn printable_order(stages: &[Stage]) -> Vec<&Stage> {
+    let mut ordered: Vec<&Stage> = Vec::with_capacity(stages.len());
+    for stage in stages {
+        let mut at = ordered.len();
+        if reads_as_matcher(stage) {
+            at -= ordered.iter().rev().take_while(|before| ends_in_name(before)).count();
+        }
+        ordered.insert(at, stage);
+    }
+    ordered
+}
+
+/// Whether a bare name before the stage would become a matcher.
+fn reads_as_matcher(stage: &Stage) -> bool {
+    matches!(stage, Stage::LineFilter(LineFilter {
+        op: LineOp::NotContains | LineOp::NotRegex,
+        alternatives,
+    }) if matches!(alternatives.first(), Some(Needle::Text(_))))
+}
+
+fn ends_in_name(stage: &Stage) -> bool {
+    let (Stage::Drop(picks) | Stage::Keep(picks)) = stage else { return false };
+    matches!(picks.last(), Some(LabelPick::Name(_)))
 }
 
 impl Display for Stage {

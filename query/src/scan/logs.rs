@@ -9,13 +9,14 @@ use futures::{Stream, StreamExt};
 use record::{Limits, LogBatch};
 use segment::catalog::CatalogState;
 use segment::logs::plan::{CompiledPlan, Direction, LogPlan};
-use segment::logs::{LogScan, LogSegment, SegmentError};
+use segment::logs::{LogSegment, SegmentError};
 use segment::recent::{LOGS_SCAN, split_frames};
 use segment::{SegmentId, SegmentKind, SegmentMeta};
 use serde::Serialize;
 
 use super::Scanner;
 use super::chunks::{LogChunk, LogFold};
+use super::cursor::{Cursor, Read, recent_chunk};
 use super::recent::{Answers, Outdated, OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
 use crate::error::QueryError;
@@ -31,7 +32,7 @@ const PLAN_AGAIN_PAUSE: Duration = Duration::from_millis(20);
 const RECENT_SOURCE: u64 = u64::MAX;
 
 /// Why a scan of one pinned state did not end.
-enum Stopped {
+pub(super) enum Stopped {
     /// The state is too old; what was read of it does not count.
     PlanAgain(String),
     Failed(QueryError),
@@ -44,29 +45,32 @@ impl From<QueryError> for Stopped {
 }
 
 impl Scanner {
-    /// Feeds every row of `plan` to what `fresh` makes, and returns it.
+    /// Feeds every row of `plan` to folds, and returns what they come to.
     ///
-    /// Starts over with another fresh fold when the catalog moved on underneath.
+    /// `attempt` gives what makes the folds of one try; when the catalog moved on underneath, the
+    /// scan starts over with another.
     ///
     /// # Errors
     /// A limit, the deadline, what the fold refuses, or a store that cannot be read.
-    pub async fn fold_logs<F: LogFold>(
+    pub async fn fold_logs<F: LogFold, M: Fn() -> F>(
         &self,
         plan: &LogPlan,
         context: &QueryContext,
-        fresh: impl Fn() -> F,
+        attempt: impl Fn() -> M,
     ) -> Result<F, QueryError> {
         let compiled = CompiledPlan::new(plan)
             .map_err(|error| QueryError::Invalid(format!("parse error : {error}")))?;
         let compiled = Arc::new(compiled);
         let attempts = self.shared.section.plan_attempts_max;
+        let started = context.elapsed();
         let mut state = self.shared.pins.current(context).await?;
-        for attempt in 1..=attempts {
-            match self.fold_pinned(&state, &compiled, context, fresh()).await {
+        context.explain(|explain| explain.times.catalog += context.since(started));
+        for number in 1..=attempts {
+            match self.fold_pinned(&state, &compiled, context, attempt()).await {
                 Ok(fold) => return Ok(fold),
                 Err(Stopped::Failed(error)) => return Err(error),
                 Err(Stopped::PlanAgain(why)) => {
-                    state = self.plan_again(attempt, &why, context).await?;
+                    state = self.plan_again(number, &why, context).await?;
                 }
             }
         }
@@ -125,22 +129,32 @@ impl Scanner {
         state: &CatalogState,
         plan: &Arc<CompiledPlan>,
         context: &QueryContext,
-        mut fold: F,
+        fresh: impl Fn() -> F,
     ) -> Result<F, Stopped> {
+        let mut fold = fresh();
         let topics = &self.shared.section.topics.logs;
-        let asking = self.ask_recent(LOGS_SCAN, state, topics, plan.plan(), context);
-        let answers = match asking.await? {
+        let started = context.elapsed();
+        context.explain(|explain| explain.plans += 1);
+        let asked = self.ask_recent(LOGS_SCAN, state, topics, plan.plan(), context).await?;
+        context.explain(|explain| explain.times.recent += context.since(started));
+        let answers = match asked {
             Answers::Bodies(answers) => answers,
             Answers::PlanAgain { owner } => return Err(Stopped::PlanAgain(owner)),
         };
         let mut first_row = 0;
         for answer in answers {
+            let bytes = answer.body.len() as u64;
+            context.explain(|explain| explain.bytes_recent += bytes);
             for batch in self.recent_batches(answer, context).await? {
                 let rows = batch.len() as u64;
-                let chunk = LogChunk { source: RECENT_SOURCE, first_row, batch };
+                context.explain(|explain| explain.rows_recent += rows);
+                let chunk = recent_chunk(RECENT_SOURCE, first_row, batch);
                 fold = self.fold_chunk(fold, chunk, context).await?;
                 first_row += rows;
             }
+        }
+        if F::COUNTS {
+            return self.count_segments(state, plan, context, fold, fresh).await;
         }
         self.fold_segments(state, plan, context, fold).await
     }
@@ -168,19 +182,22 @@ impl Scanner {
     }
 
     /// Folds on the CPU pool; the fold travels there and back.
-    async fn fold_chunk<F: LogFold>(
+    pub(super) async fn fold_chunk<F: LogFold>(
         &self,
         mut fold: F,
         chunk: LogChunk,
         context: &QueryContext,
     ) -> Result<F, QueryError> {
         context.check()?;
-        Stats::add(&context.stats().rows_matched, chunk.batch.len() as u64);
+        Stats::add(&context.stats().rows_matched, chunk.len() as u64);
+        let started = context.elapsed();
         let folding = self.on_cpu(move || {
             let result = fold.fold(&chunk);
             result.map(|()| fold)
         });
-        context.within(folding).await??
+        let folded = context.within(folding).await??;
+        context.explain(|explain| explain.times.fold += context.since(started));
+        folded
     }
 
     async fn fold_segments<F: LogFold>(
@@ -190,7 +207,7 @@ impl Scanner {
         context: &QueryContext,
         mut fold: F,
     ) -> Result<F, Stopped> {
-        let mut waiting = segments_in_order(state, plan.plan());
+        let mut waiting = segments_in_order(state, plan.plan(), context);
         let ranks = ranks(&waiting);
         let at_once = match plan.plan().limit {
             Some(_) => self.shared.section.segments_concurrent.min(SEGMENTS_AHEAD_WITH_LIMIT),
@@ -202,12 +219,13 @@ impl Scanner {
                 && let Some(meta) = waiting.pop_front()
             {
                 if fold.is_complete(nearest_time(&meta, plan.plan().direction)) {
+                    let skipped = 1 + waiting.len() as u64;
+                    context.explain(|explain| explain.segments_skipped_by_limit += skipped);
                     waiting.clear();
                     break;
                 }
                 let source = ranks.get(&meta.id).copied().unwrap_or(0);
-                let cursor = Cursor { meta, source, chunks: 0, line_bytes_mean: 0, scan: None };
-                reading.push(cursor.next(self, plan, context));
+                reading.push(Cursor::new(meta, source).next::<F>(self, plan, context));
             }
             let Some((cursor, next)) = next_of(&mut reading, context).await? else {
                 return Ok(fold);
@@ -215,7 +233,7 @@ impl Scanner {
             match next {
                 Ok(Some(chunk)) => {
                     fold = self.fold_chunk(fold, chunk, context).await?;
-                    reading.push(cursor.next(self, plan, context));
+                    reading.push(cursor.next::<F>(self, plan, context));
                 }
                 Ok(None) => {}
                 Err(error) => self.set_aside(&cursor.meta, error, context).await?,
@@ -225,7 +243,7 @@ impl Scanner {
 
     /// What a segment that cannot be read means for a scan: another plan when the catalog no
     /// longer names it, else that it is left out.
-    async fn set_aside(
+    pub(super) async fn set_aside(
         &self,
         meta: &SegmentMeta,
         error: SegmentError,
@@ -262,11 +280,21 @@ impl Scanner {
     }
 
     /// Opens a segment, or finds it open.
-    pub(super) async fn log_segment(&self, meta: &SegmentMeta) -> Result<LogSegment, SegmentError> {
+    pub(super) async fn log_segment(
+        &self,
+        meta: &SegmentMeta,
+        context: &QueryContext,
+    ) -> Result<LogSegment, SegmentError> {
         if let Some(segment) = self.shared.log_footers.get(meta.id) {
             return Ok(segment);
         }
+        let started = context.elapsed();
         let segment = LogSegment::open(Arc::clone(&self.shared.store), meta).await?;
+        context.explain(|explain| {
+            explain.segments_opened += 1;
+            explain.bytes_opened += meta.footer_bytes;
+            explain.times.open += context.since(started);
+        });
         self.shared.log_footers.put(meta, segment.clone());
         Ok(segment)
     }
@@ -281,73 +309,8 @@ pub(super) fn warn_set_aside(meta: &SegmentMeta, why: &str, context: &QueryConte
     let kind = meta.kind.as_str();
     metrics::counter!(telemetry::SEGMENTS_SET_ASIDE, "kind" => kind).increment(1);
     tracing::error!(segment_id = %meta.id, why, "segment set aside");
+    context.explain(|explain| explain.segments_set_aside += 1);
     context.warn(format!("segment {} was set aside, its rows are missing: {why}", meta.id));
-}
-
-/// A segment that is being read.
-struct Cursor {
-    meta: Arc<SegmentMeta>,
-    source: u64,
-    /// Chunks read so far.
-    chunks: u64,
-    line_bytes_mean: u64,
-    scan: Option<LogScan>,
-}
-
-/// Rows a chunk has at most, as a power of two: far above a granule.
-const CHUNK_ROWS_BITS: u32 = 32;
-
-type Read = (Cursor, Result<Option<LogChunk>, SegmentError>);
-
-impl Cursor {
-    /// The next chunk, opening the segment first where needed.
-    async fn next(
-        mut self,
-        scanner: &Scanner,
-        plan: &Arc<CompiledPlan>,
-        context: &QueryContext,
-    ) -> Read {
-        let read = self.read(scanner, plan, context).await;
-        (self, read)
-    }
-
-    /// Where the next chunk's rows stand among the segment's rows of one stream and time. Chunks
-    /// come as they lie, but with a limit and going backward from the newest on.
-    fn first_row(&self, plan: &LogPlan) -> u64 {
-        let chunks = self.chunks << CHUNK_ROWS_BITS;
-        if plan.limit.is_some() && plan.direction == Direction::Backward {
-            return (u64::MAX >> 1).saturating_sub(chunks);
-        }
-        chunks
-    }
-
-    async fn read(
-        &mut self,
-        scanner: &Scanner,
-        plan: &Arc<CompiledPlan>,
-        context: &QueryContext,
-    ) -> Result<Option<LogChunk>, SegmentError> {
-        let scan = match &mut self.scan {
-            Some(scan) => scan,
-            None => {
-                let segment = scanner.log_segment(&self.meta).await?;
-                Stats::add(&context.stats().segments, 1);
-                metrics::counter!(telemetry::SEGMENTS_SCANNED, "kind" => "logs").increment(1);
-                let cpu = Arc::clone(&scanner.shared.cpu);
-                self.line_bytes_mean = segment.raw_bytes() / segment.rows().max(1);
-                self.scan.insert(segment.scan(plan, context.budget(), Some(cpu)))
-            }
-        };
-        let Some(batch) = scan.next().await? else {
-            // What was looked at, by the segment's mean: the scan reads few of the lines it decides.
-            let bytes = scan.stats().rows_considered.saturating_mul(self.line_bytes_mean);
-            Stats::add(&context.stats().line_bytes, bytes);
-            return Ok(None);
-        };
-        let first_row = self.first_row(plan.plan());
-        self.chunks += 1;
-        Ok(Some(LogChunk { source: self.source, first_row, batch }))
-    }
 }
 
 async fn next_of(
@@ -358,9 +321,20 @@ async fn next_of(
 }
 
 /// The segments that may hold rows of the plan, nearest to where the query begins first.
-fn segments_in_order(state: &CatalogState, plan: &LogPlan) -> VecDeque<Arc<SegmentMeta>> {
-    let found = state.segments_between(&plan.tenant, SegmentKind::Logs, plan.start_ns, plan.end_ns);
+pub(super) fn segments_in_order(
+    state: &CatalogState,
+    plan: &LogPlan,
+    context: &QueryContext,
+) -> VecDeque<Arc<SegmentMeta>> {
+    let (tenant, kind) = (&plan.tenant, SegmentKind::Logs);
+    let found = state.segments_between(tenant, kind, plan.start_ns, plan.end_ns);
     let mut segments: Vec<Arc<SegmentMeta>> = found.map(Arc::clone).collect();
+    let published = state.segments.values().filter(|m| m.kind == kind && m.tenant == *tenant);
+    let published = published.count() as u64;
+    context.explain(|explain| {
+        explain.segments_published += published;
+        explain.segments_considered += segments.len() as u64;
+    });
     match plan.direction {
         Direction::Forward => segments.sort_by_key(|meta| (meta.time_min_ns, meta.id)),
         Direction::Backward => {

@@ -14,6 +14,8 @@
 //! query's own budgets.
 
 mod chunks;
+mod count;
+mod cursor;
 mod footers;
 mod logs;
 mod pins;
@@ -28,7 +30,7 @@ use runtime::clock::SharedClock;
 use runtime::cpu::{CpuError, CpuPool};
 use segment::catalog::Catalog;
 
-pub use chunks::{LogChunk, LogFold};
+pub use chunks::{ChunkRows, LogChunk, LogFold};
 pub use samples::{SamplePlan, SampleReader, SeriesData};
 pub use streams::StreamRange;
 

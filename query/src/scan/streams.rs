@@ -125,7 +125,7 @@ impl Scanner {
         context.check()?;
         Stats::add(&context.stats().segments, 1);
         metrics::counter!(telemetry::SEGMENTS_SCANNED, "kind" => "logs").increment(1);
-        let opened = self.log_segment(&meta).await;
+        let opened = self.log_segment(&meta, context).await;
         let table = match opened {
             Ok(segment) => read(&segment, range, reading).await,
             Err(error) => Err(error),

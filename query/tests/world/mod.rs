@@ -179,7 +179,22 @@ impl World {
     }
 
     pub(crate) async fn publish_for(&mut self, tenant: &TenantId, rows: &[Row]) -> SegmentMeta {
-        let mut builder = LogSegmentBuilder::new(BuildOptions::default());
+        self.publish_with(tenant, rows, BuildOptions::default()).await
+    }
+
+    /// Publishes rows as one segment with granules of this many rows.
+    pub(crate) async fn publish_in_granules(&mut self, rows: &[Row], granule_rows: usize) {
+        let options = BuildOptions { granule_rows, ..BuildOptions::default() };
+        self.publish_with(&TenantId::default(), rows, options).await;
+    }
+
+    async fn publish_with(
+        &mut self,
+        tenant: &TenantId,
+        rows: &[Row],
+        options: BuildOptions,
+    ) -> SegmentMeta {
+        let mut builder = LogSegmentBuilder::new(options);
         builder.push_batch(&batch_of(rows), None).unwrap();
         let built = builder.finish().unwrap();
         self.built += 1;

@@ -62,6 +62,11 @@ impl ScanBudget {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// The clock's elapsed time; zero without a deadline, for then there is no clock.
+    pub fn elapsed(&self) -> Duration {
+        self.deadline.as_ref().map_or(Duration::ZERO, |(clock, _)| clock.elapsed())
+    }
+
     /// Bytes read so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)

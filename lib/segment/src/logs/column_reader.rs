@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelector,
 };
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
@@ -73,6 +74,12 @@ impl ColumnReader {
     pub(crate) fn leaf_names(&self) -> impl Iterator<Item = String> {
         let leaves = self.meta.parquet_schema().columns().iter();
         leaves.map(|column| column.path().string())
+    }
+
+    /// Whether the pages of a leaf column are compressed with zstd.
+    pub(crate) fn zstd(&self, leaf: usize) -> bool {
+        let columns = self.meta.metadata().row_group(0).columns();
+        columns.get(leaf).is_some_and(|c| matches!(c.compression(), Compression::ZSTD(_)))
     }
 
     /// Names of the attributes that have columns of their own, in the order of the columns.

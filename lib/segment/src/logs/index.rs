@@ -14,7 +14,7 @@
 //! Bounds: terms are capped by the builder; the whole index is a few hundred KiB and is read and
 //! held at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -28,6 +28,7 @@ use super::condition::TermTest;
 use super::error::BuildError;
 use super::granule::Granule;
 use super::sections::INDEX;
+use super::terms::TermTable;
 use crate::bundle::BundleBuilder;
 use crate::index_files::{self, IndexFilesBuilder};
 use crate::wire::Malformed;
@@ -136,6 +137,15 @@ impl IndexBuilder {
 pub(crate) struct GranuleIndex {
     reader: Arc<SegmentReader>,
     fields: Fields,
+    /// All terms of these fields, once a query had to search them.
+    words: OnceLock<Terms>,
+    fragments: OnceLock<Terms>,
+}
+
+/// The terms of a field, and where the granules of each are.
+struct Terms {
+    table: TermTable,
+    infos: Vec<TermInfo>,
 }
 
 impl std::fmt::Debug for GranuleIndex {
@@ -157,7 +167,8 @@ impl GranuleIndex {
         if index.schema() != schema {
             return Err(Malformed("it has other fields"));
         }
-        let opened = Self { reader, fields };
+        let (words, fragments) = (OnceLock::new(), OnceLock::new());
+        let opened = Self { reader, fields, words, fragments };
         opened.check_bounds(granules)?;
         Ok(opened)
     }
@@ -194,26 +205,34 @@ impl GranuleIndex {
 
     /// Granules with a word in their patterns that passes.
     pub(crate) fn with_word(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
-        self.passing(self.fields.word, test)
+        self.passing(self.fields.word, &self.words, test)
     }
 
     /// Granules with a fragment in their variables that passes.
     pub(crate) fn with_fragment(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
-        self.passing(self.fields.fragment, test)
+        self.passing(self.fields.fragment, &self.fragments, test)
     }
 
-    fn passing(&self, field: Field, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
+    fn passing(
+        &self,
+        field: Field,
+        terms: &OnceLock<Terms>,
+        test: &TermTest,
+    ) -> Result<RoaringBitmap, Malformed> {
         if let TermTest::Exact(term) = test {
             return self.with_term(field, term);
         }
         let index = self.inverted(field)?;
-        let mut found = RoaringBitmap::new();
-        let mut terms = index.terms().stream().map_err(|_| UNREADABLE)?;
-        while let Some((term, info)) = terms.next() {
-            let term = std::str::from_utf8(term).map_err(|_| UNREADABLE)?;
-            if test.passes(term) {
-                collect(&index, info, &mut found)?;
+        let terms = match terms.get() {
+            Some(terms) => terms,
+            None => {
+                let read = Terms::read(&index)?;
+                terms.get_or_init(|| read)
             }
+        };
+        let mut found = RoaringBitmap::new();
+        for number in terms.table.passing(test) {
+            collect(&index, &terms.infos[number], &mut found)?;
         }
         Ok(found)
     }
@@ -230,6 +249,18 @@ impl GranuleIndex {
 
     fn inverted(&self, field: Field) -> Result<Arc<InvertedIndexReader>, Malformed> {
         self.reader.inverted_index(field).map_err(|_| UNREADABLE)
+    }
+}
+
+impl Terms {
+    fn read(index: &InvertedIndexReader) -> Result<Self, Malformed> {
+        let (mut table, mut infos) = (TermTable::default(), Vec::new());
+        let mut terms = index.terms().stream().map_err(|_| UNREADABLE)?;
+        while let Some((term, info)) = terms.next() {
+            table.push(term)?;
+            infos.push(info.clone());
+        }
+        Ok(Self { table: table.finish(), infos })
     }
 }
 
@@ -256,6 +287,7 @@ mod tests {
     use object_store::path::Path;
     use object_store::{ObjectStore, ObjectStoreExt};
 
+    use super::super::condition::TermSearch;
     use super::super::granule::{Complete, LengthSet};
     use super::*;
     use crate::bundle::{Bundle, BundleKind};
@@ -306,14 +338,17 @@ mod tests {
         let index = open(&granules).unwrap();
         let list =
             |found: Result<RoaringBitmap, Malformed>| found.unwrap().iter().collect::<Vec<_>>();
-        let regex = |text: &str| TermTest::Regex(regex::Regex::new(text).unwrap());
+        let search = |text: &str, from_boundary| {
+            let search = TermSearch::Regex(regex::bytes::Regex::new(text).unwrap());
+            TermTest::Search { search, from_boundary }
+        };
         assert_eq!(list(index.with_label("app", "a")), [0, 2]);
         assert_eq!(list(index.with_label("app", "c")), [0; 0]);
         assert_eq!(list(index.with_word(&TermTest::Exact("error".to_owned()))), [1]);
-        assert_eq!(list(index.with_word(&regex("(?i)rror"))), [0, 1]);
-        assert_eq!(list(index.with_word(&regex("^größe$"))), [2]);
+        assert_eq!(list(index.with_word(&search("(?i)rror", false))), [0, 1]);
+        assert_eq!(list(index.with_word(&search("\ngröße\n", true))), [2]);
         assert_eq!(list(index.with_word(&TermTest::Every)), [0, 1, 2]);
-        assert_eq!(list(index.with_fragment(&regex("s$"))), [0, 1]);
+        assert_eq!(list(index.with_fragment(&search("s\n", false))), [0, 1]);
         assert_eq!(list(index.with_level(2)), [2]);
         assert!(open(&granules[..2]).is_err());
         assert!(open(&[granule(0), granule(3), granule(9)]).is_err());

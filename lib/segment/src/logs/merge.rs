@@ -102,7 +102,7 @@ impl LogMerge {
         match next {
             Next::Needs(number) => {
                 let input = &mut self.inputs[number];
-                let batch = input.scan.next().await?;
+                let batch = input.scan.next_rows().await?;
                 let Some(merging) = &mut self.merging else { return Ok(true) };
                 merging.give(number, batch);
                 Ok(true)

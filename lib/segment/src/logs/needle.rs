@@ -263,12 +263,26 @@ impl TermShape {
         self.positions.iter().map(Position::plain).collect()
     }
 
-    /// An expression that matches exactly the terms of this shape.
-    pub(crate) fn regex(&self) -> String {
-        let mut out = String::from(if self.open_left { "" } else { "^" });
+    /// An expression that finds the terms of this shape where each stands between two bytes that
+    /// `boundary` matches and no term contains.
+    pub(crate) fn regex(&self, boundary: &str) -> String {
+        let mut out = String::from(if self.open_left { "" } else { boundary });
         write_regex(&self.positions, &mut out);
-        out.push_str(if self.open_right { "" } else { "$" });
+        out.push_str(if self.open_right { "" } else { boundary });
         out
+    }
+
+    /// The same as plain text, when all positions are.
+    pub(crate) fn text(&self, boundary: &str) -> Option<String> {
+        let plain: Option<String> = self.positions.iter().map(Position::plain).collect();
+        let (left, right) = (!self.open_left, !self.open_right);
+        let edge = |closed: bool| if closed { boundary } else { "" };
+        plain.map(|plain| format!("{}{plain}{}", edge(left), edge(right)))
+    }
+
+    /// Whether a term of this shape may go on to its left.
+    pub(crate) fn open_left(&self) -> bool {
+        self.open_left
     }
 }
 
@@ -332,15 +346,12 @@ mod tests {
         assert!(Position::any(&[]).is_none());
     }
 
-    /// Lines of few characters, so that needles cut from one often occur in another.
-    fn line() -> impl Strategy<Value = String> {
-        "[ab1 :é]{0,16}"
-    }
-
     proptest! {
         #[test]
-        fn passes_wherever_the_needle_is(line in line(), needle in "[ab1 :é]{1,4}") {
-            prop_assume!(line.contains(&needle));
+        fn passes_wherever_the_needle_is(
+            (before, needle, after) in ("[ab1 :é]{0,8}", "[ab1 :é]{1,4}", "[ab1 :é]{0,8}"),
+        ) {
+            let line = format!("{before}{needle}{after}");
             let loose = Needle::text(&needle).unwrap();
             let regex = regex::bytes::Regex::new(&loose.pattern_regex()).unwrap();
             prop_assert!(regex.is_match(&pattern_of(&line)), "{}", regex.as_str());
@@ -357,11 +368,16 @@ mod tests {
                 }
             });
             let some = |terms: &[String], shape: &TermShape| {
-                let regex = regex::Regex::new(&shape.regex()).unwrap();
-                if let Some(exact) = shape.exact() {
-                    assert_eq!(terms.contains(&exact), terms.iter().any(|t| regex.is_match(t)));
+                let regex = regex::Regex::new(&shape.regex("\n")).unwrap();
+                let terms: Vec<String> = terms.iter().map(|term| format!("\n{term}\n")).collect();
+                let found = terms.iter().any(|term| regex.is_match(term));
+                if let Some(text) = shape.text("\n") {
+                    assert_eq!(found, terms.iter().any(|term| term.contains(&text)));
                 }
-                terms.iter().any(|term| regex.is_match(term))
+                if let Some(exact) = shape.exact() {
+                    assert_eq!(found, terms.contains(&format!("\n{exact}\n")));
+                }
+                found
             };
             for demand in loose.demands() {
                 match demand {

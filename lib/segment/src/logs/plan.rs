@@ -36,6 +36,10 @@ pub struct LogPlan {
     /// stands twice the first value counts.
     #[serde(default)]
     pub attribute_matchers: Vec<Matcher>,
+    /// All must hold for the row's labels: of a name the first attribute that has a value, else the
+    /// stream's label, else empty. That is what LogQL's label filters mean before any parser.
+    #[serde(default)]
+    pub label_matchers: Vec<Matcher>,
     /// Which attributes the answer carries.
     #[serde(default)]
     pub attributes: AttributeColumns,
@@ -79,7 +83,8 @@ pub enum AttributeColumns {
     #[default]
     None,
     All,
-    /// Those with one of these names.
+    /// Those with one of these names; where a name stands several times, up to the first with a
+    /// value.
     Named(Vec<String>),
 }
 
@@ -137,6 +142,7 @@ impl LogPlan {
             matchers,
             filters: Vec::new(),
             attribute_matchers: Vec::new(),
+            label_matchers: Vec::new(),
             attributes: AttributeColumns::All,
             lines: true,
             direction: Direction::default(),
@@ -209,6 +215,30 @@ impl CompiledPlan {
         matchers.all(|matcher| matcher.matches(value_of(matcher.name()).unwrap_or("")))
     }
 
+    /// Whether a row's labels satisfy every label matcher; `value_of` gives the first value of a
+    /// name that is not empty.
+    pub fn labels_match<'a>(
+        &self,
+        stream: &Labels,
+        value_of: impl Fn(&str) -> Option<&'a str>,
+    ) -> bool {
+        self.plan.label_matchers.iter().all(|matcher| {
+            let name = matcher.name();
+            matcher.matches(value_of(name).or_else(|| stream.get(name)).unwrap_or(""))
+        })
+    }
+
+    /// Names of the attributes that decide rows.
+    pub(crate) fn attribute_names(&self) -> impl Iterator<Item = &str> {
+        let matchers = self.plan.attribute_matchers.iter().chain(&self.plan.label_matchers);
+        matchers.map(Matcher::name)
+    }
+
+    /// Whether attributes of this name decide rows.
+    pub(crate) fn asks_for_attribute(&self, name: &str) -> bool {
+        self.attribute_names().any(|asked| asked == name)
+    }
+
     /// Which rows of `batch` satisfy the plan, except for tenant and limit: the whole evaluation
     /// over rows that are in memory.
     pub fn select(&self, batch: &LogBatch) -> Vec<bool> {
@@ -218,6 +248,7 @@ impl CompiledPlan {
             streams[stream as usize]
                 && self.time_matches(time)
                 && self.attributes_match(|name| first_value(batch, row, name))
+                && self.labels_match(batch.stream(row), |name| first_filled(batch, row, name))
                 && (self.filters.is_empty() || self.line_matches(batch.line(row)))
         })
         .collect()
@@ -226,6 +257,13 @@ impl CompiledPlan {
 
 fn first_value<'a>(batch: &'a LogBatch, row: usize, name: &str) -> Option<&'a str> {
     batch.attributes(row).find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+/// The first value of a name that is not empty.
+fn first_filled<'a>(batch: &'a LogBatch, row: usize, name: &str) -> Option<&'a str> {
+    let mut filled =
+        batch.attributes(row).filter(|(found, value)| *found == name && !value.is_empty());
+    filled.next().map(|(_, value)| value)
 }
 
 impl CompiledFilter {
@@ -333,6 +371,25 @@ mod tests {
         plan.attribute_matchers = vec![Matcher::new("k", MatchOp::Eq, "1").unwrap()];
         let compiled = CompiledPlan::new(&plan).unwrap();
         assert_eq!(compiled.select(&batch), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_label_is_the_first_attribute_with_a_value_else_the_streams() {
+        let mut builder = LogBatchBuilder::new();
+        let stream = Labels::from_pairs([("k", "s")]);
+        for attributes in [&[][..], &[("k", "")], &[("k", ""), ("k", "a")], &[("k", "b")]] {
+            builder.push(TimestampNanos(10), &stream, "", attributes, None);
+        }
+        let batch = builder.finish();
+        let select = |op, value| {
+            let mut plan = LogPlan::all(TenantId::default(), 0, 100, Vec::new());
+            plan.label_matchers = vec![Matcher::new("k", op, value).unwrap()];
+            CompiledPlan::new(&plan).unwrap().select(&batch)
+        };
+        assert_eq!(select(MatchOp::Eq, "s"), [true, true, false, false]);
+        assert_eq!(select(MatchOp::Eq, "a"), [false, false, true, false]);
+        assert_eq!(select(MatchOp::Re, "a|b"), [false, false, true, true]);
+        assert_eq!(select(MatchOp::Eq, ""), [false; 4]);
     }
 
     #[test]

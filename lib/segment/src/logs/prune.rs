@@ -1,7 +1,8 @@
 //! Which granules can hold an answer.
 //!
-//! Rules run from cheap to dear, and each only takes away: time bounds, streams, words and
-//! fragments, tokens. What a rule takes away is counted under its name.
+//! Rules run from cheap to dear, and each only takes away: time bounds, streams, levels, words,
+//! fragments, lengths and hashes of tokens, attributes. What a rule takes away is counted under its
+//! name.
 //!
 //! What always holds: a granule with a row that satisfies the plan survives every rule. A granule
 //! whose table is incomplete survives every question to that table.
@@ -14,8 +15,9 @@ use roaring::RoaringBitmap;
 use super::condition::{CompiledNeedle, Condition, TermTest, TokenTest};
 use super::granule::{Complete, Granule};
 use super::index::GranuleIndex;
-use super::plan::{CompiledFilter, CompiledPlan};
+use super::plan::{CompiledFilter, CompiledPlan, LogPlan};
 use super::token_filter::{attribute_hash, selective, token_hash};
+use super::verdict::Verdict;
 use crate::wire::Malformed;
 
 /// The granules each looked-up hash may be in.
@@ -49,21 +51,52 @@ pub(crate) fn by_streams(granules: &[Granule], wanted: &[bool]) -> RoaringBitmap
     })
 }
 
-/// Granules with a row of a level that every matcher of the level accepts.
+/// What the plan says about all rows of a level; `None` is a row without.
+///
+/// As a label, an empty level says nothing: another attribute or the stream may have one.
+pub(crate) fn level_verdict(level: Option<&str>, plan: &LogPlan) -> Verdict {
+    let level = level.unwrap_or("");
+    let refused = |matchers: &[Matcher]| {
+        matchers.iter().any(|m| m.name() == DETECTED_LEVEL && !m.matches(level))
+    };
+    if refused(&plan.attribute_matchers) || (!level.is_empty() && refused(&plan.label_matchers)) {
+        return Verdict::No;
+    }
+    let asked = plan.label_matchers.iter().any(|matcher| matcher.name() == DETECTED_LEVEL);
+    if asked && level.is_empty() { Verdict::Perhaps } else { Verdict::Yes }
+}
+
+/// Granules with a row of a level that the plan does not refuse.
 pub(crate) fn by_levels(
     index: &GranuleIndex,
     levels: &[Option<String>],
-    matchers: &[Matcher],
+    plan: &LogPlan,
+    candidates: RoaringBitmap,
+) -> Result<RoaringBitmap, Malformed> {
+    let mut accepted = RoaringBitmap::new();
+    for (number, level) in levels.iter().enumerate() {
+        if level_verdict(level.as_deref(), plan) != Verdict::No {
+            accepted |= index.with_level(number as u32)?;
+        }
+    }
+    Ok(candidates & accepted)
+}
+
+/// Granules in which each label that is asked for exactly is an attribute's or a stream's.
+pub(crate) fn by_row_labels(
+    plan: &CompiledPlan,
+    index: &GranuleIndex,
+    granules: &[Granule],
+    hits: &TokenHits,
     mut candidates: RoaringBitmap,
 ) -> Result<RoaringBitmap, Malformed> {
-    for matcher in matchers.iter().filter(|matcher| matcher.name() == DETECTED_LEVEL) {
-        let mut accepted = RoaringBitmap::new();
-        for (number, level) in levels.iter().enumerate() {
-            if matcher.matches(level.as_deref().unwrap_or("")) {
-                accepted |= index.with_level(number as u32)?;
-            }
+    let open = select(granules, |granule| !granule.complete.tokens);
+    let mut scratch = Vec::new();
+    for matcher in exact(&plan.plan().label_matchers) {
+        let (name, value) = (matcher.name(), matcher.value());
+        if let Some(found) = hits.get(&attribute_hash(name, value, &mut scratch)) {
+            candidates &= found | &open | index.with_label(name, value)?;
         }
-        candidates &= accepted;
     }
     Ok(candidates)
 }
@@ -82,9 +115,12 @@ pub(crate) fn by_attributes(
     candidates
 }
 
-/// Every hash that [`by_attributes`] and [`TextPruner`] will ask for.
+/// Every hash that [`by_attributes`], [`by_row_labels`] and [`TextPruner`] will ask for.
 pub(crate) fn token_hashes(plan: &CompiledPlan) -> BTreeSet<u64> {
     let mut hashes: BTreeSet<u64> = exact_attributes(plan).collect();
+    let mut scratch = Vec::new();
+    let labels = exact(&plan.plan().label_matchers);
+    hashes.extend(labels.map(|m| attribute_hash(m.name(), m.value(), &mut scratch)));
     for_each_needle(plan, |needle| {
         for token in &needle.tokens {
             // Others are not in the filter; not looked up, they tell nothing.
@@ -110,13 +146,18 @@ fn positive(plan: &CompiledPlan) -> impl Iterator<Item = &CompiledFilter> {
 }
 
 fn exact_attributes(plan: &CompiledPlan) -> impl Iterator<Item = u64> {
-    let exact = |matcher: &&Matcher| {
+    let mut scratch = Vec::new();
+    exact(&plan.plan().attribute_matchers)
+        .map(move |matcher| attribute_hash(matcher.name(), matcher.value(), &mut scratch))
+}
+
+/// Matchers that only one value satisfies, and one that the token filter would have: levels are
+/// not in it.
+fn exact(matchers: &[Matcher]) -> impl Iterator<Item = &Matcher> {
+    matchers.iter().filter(|matcher| {
         let named = matcher.name() != DETECTED_LEVEL;
         named && matcher.op() == MatchOp::Eq && !matcher.value().is_empty()
-    };
-    let mut scratch = Vec::new();
-    let matchers = plan.plan().attribute_matchers.iter().filter(exact);
-    matchers.map(move |matcher| attribute_hash(matcher.name(), matcher.value(), &mut scratch))
+    })
 }
 
 fn select(granules: &[Granule], wanted: impl Fn(&Granule) -> bool) -> RoaringBitmap {
@@ -131,15 +172,43 @@ pub(crate) struct TextPruner {
     needles: Vec<NeedleGranules>,
 }
 
-/// Where one needle may be.
+/// Where one needle may be, by rule: each is within the one before.
 #[derive(Clone, Debug, Default)]
 struct NeedleGranules {
-    /// By words and fragments.
+    /// By words, and by fragments where a word may be part of a variable.
     by_words: RoaringBitmap,
-    /// By tokens and their lengths too.
+    /// By fragments of its variables too.
+    by_fragments: RoaringBitmap,
+    /// By their lengths too.
+    by_lengths: RoaringBitmap,
+    /// By their hashes too.
     by_tokens: RoaringBitmap,
     /// Such that a variable takes part.
     touching: RoaringBitmap,
+}
+
+/// What of a granule says that a text is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextRule {
+    Words,
+    Fragments,
+    TokenLengths,
+    Tokens,
+}
+
+impl TextRule {
+    /// In the order in which they are tried.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Words, Self::Fragments, Self::TokenLengths, Self::Tokens];
+
+    fn of(self, needle: &NeedleGranules) -> &RoaringBitmap {
+        match self {
+            Self::Words => &needle.by_words,
+            Self::Fragments => &needle.by_fragments,
+            Self::TokenLengths => &needle.by_lengths,
+            Self::Tokens => &needle.by_tokens,
+        }
+    }
 }
 
 impl TextPruner {
@@ -160,26 +229,12 @@ impl TextPruner {
         outcome.map(|()| Self { needles })
     }
 
-    /// Granules whose words and fragments allow a row.
-    pub(crate) fn by_words(&self, plan: &CompiledPlan, among: RoaringBitmap) -> RoaringBitmap {
-        self.by_filters(plan, among, |needle| &needle.by_words)
-    }
-
-    /// Granules whose tokens allow a row.
-    pub(crate) fn by_tokens(&self, plan: &CompiledPlan, among: RoaringBitmap) -> RoaringBitmap {
-        self.by_filters(plan, among, |needle| &needle.by_tokens)
-    }
-
-    /// Which needles may touch a variable of a granule's lines.
-    pub(crate) fn touches(&self, granule: u32) -> Vec<bool> {
-        self.needles.iter().map(|needle| needle.touching.contains(granule)).collect()
-    }
-
-    fn by_filters(
+    /// Granules that a rule leaves.
+    pub(crate) fn prune(
         &self,
+        rule: TextRule,
         plan: &CompiledPlan,
         mut candidates: RoaringBitmap,
-        rule: fn(&NeedleGranules) -> &RoaringBitmap,
     ) -> RoaringBitmap {
         for filter in positive(plan) {
             let mut any = RoaringBitmap::new();
@@ -191,11 +246,16 @@ impl TextPruner {
         candidates
     }
 
+    /// Which needles may touch a variable of a granule's lines.
+    pub(crate) fn touches(&self, granule: u32) -> Vec<bool> {
+        self.needles.iter().map(|needle| needle.touching.contains(granule)).collect()
+    }
+
     fn condition(
         &self,
         condition: &Condition,
         among: &RoaringBitmap,
-        rule: fn(&NeedleGranules) -> &RoaringBitmap,
+        rule: TextRule,
     ) -> RoaringBitmap {
         match condition {
             Condition::Always => among.clone(),
@@ -205,7 +265,7 @@ impl TextPruner {
             Condition::Any(any) => any.iter().fold(RoaringBitmap::new(), |found, part| {
                 found | self.condition(part, among, rule)
             }),
-            Condition::Needle(needle) => rule(&self.needles[needle.number]) & among,
+            Condition::Needle(needle) => rule.of(&self.needles[needle.number]) & among,
         }
     }
 }
@@ -237,7 +297,10 @@ impl<'a> Lookup<'a> {
     }
 
     fn needle(&self, needle: &CompiledNeedle) -> Result<NeedleGranules, Malformed> {
-        let (mut by_words, mut by_tokens) = (self.all.clone(), self.all.clone());
+        let mut by_words = self.all.clone();
+        let mut by_fragments = self.all.clone();
+        let mut by_lengths = self.all.clone();
+        let mut by_tokens = self.all.clone();
         let mut in_fragments = RoaringBitmap::new();
         let mut has_variable = false;
         for token in &needle.tokens {
@@ -250,17 +313,22 @@ impl<'a> Lookup<'a> {
                 }
                 TokenTest::Variable { exact, bytes_min, open, fragments } => {
                     has_variable = true;
-                    by_words &= self.with_variable(fragments, *bytes_min)?;
+                    for fragment in fragments {
+                        by_fragments &= self.with_fragment(fragment)?;
+                    }
+                    by_lengths &= self.with_at_least(*bytes_min);
                     if let Some(exact) = exact {
                         by_tokens &= self.with_token(exact) | self.with_longer(*open, exact.len());
                     }
                 }
             }
         }
-        by_tokens &= &by_words;
+        by_fragments &= &by_words;
+        by_lengths &= &by_fragments;
+        by_tokens &= &by_lengths;
         // Without a digit in it, only its open ends can lie in a variable.
         let touching = if has_variable { by_tokens.clone() } else { &by_tokens & in_fragments };
-        Ok(NeedleGranules { by_words, by_tokens, touching })
+        Ok(NeedleGranules { by_words, by_fragments, by_lengths, by_tokens, touching })
     }
 
     fn with_word(&self, test: &TermTest) -> Result<RoaringBitmap, Malformed> {
@@ -271,17 +339,9 @@ impl<'a> Lookup<'a> {
         Ok(self.index.with_fragment(test)? | &self.open_fragments)
     }
 
-    /// Granules that may hold a variable of these fragments and at least this length.
-    fn with_variable(
-        &self,
-        fragments: &[TermTest],
-        bytes_min: usize,
-    ) -> Result<RoaringBitmap, Malformed> {
-        let mut left = select(self.granules, |granule| granule.lengths.has_at_least(bytes_min));
-        for fragment in fragments {
-            left &= self.with_fragment(fragment)?;
-        }
-        Ok(left)
+    /// Granules that may hold a variable of at least this length.
+    fn with_at_least(&self, bytes: usize) -> RoaringBitmap {
+        select(self.granules, |granule| granule.lengths.has_at_least(bytes))
     }
 
     fn with_token(&self, token: &str) -> RoaringBitmap {

@@ -20,10 +20,11 @@ use object_store::path::Path;
 use record::{Labels, Matcher};
 use serde::{Deserialize, Serialize};
 
-use super::column_reader::ColumnReader;
+use super::column_reader::{ColumnReader, GranuleBatch};
 use super::error::SegmentError;
 use super::granule::GranuleTable;
 use super::index::GranuleIndex;
+use super::minutes::MinuteCounts;
 use super::pattern::PatternTable;
 use super::sections::{
     COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
@@ -56,6 +57,8 @@ struct Shared {
     levels: OnceLock<Vec<Option<String>>>,
     volume: OnceLock<Vec<VolumeEntry>>,
     index: OnceLock<GranuleIndex>,
+    /// Worked out, not read.
+    minutes: OnceLock<Arc<MinuteCounts>>,
 }
 
 /// A part of a segment that is read when it is first needed, and kept.
@@ -143,6 +146,7 @@ impl LogSegment {
                 levels: OnceLock::new(),
                 volume: OnceLock::new(),
                 index: OnceLock::new(),
+                minutes: OnceLock::new(),
             }),
         })
     }
@@ -350,6 +354,21 @@ impl LogSegment {
         &self.shared.bundle
     }
 
+    /// Decodes leaf columns of a granule from their checked pages.
+    pub(crate) fn decode(
+        &self,
+        granule: u32,
+        leaves: &[usize],
+        pages: Vec<Bytes>,
+    ) -> Result<GranuleBatch, Malformed> {
+        let table = self.granules();
+        let offset = |leaf: &usize| table.pages[*leaf][granule as usize].offset;
+        let pages = leaves.iter().map(offset).zip(pages).collect();
+        let start = granule as usize * table.granule_rows;
+        let rows = start..start + table.granules[granule as usize].rows as usize;
+        self.columns().decode(rows, leaves, pages)
+    }
+
     pub(crate) fn granules(&self) -> &GranuleTable {
         &self.shared.granules
     }
@@ -370,6 +389,16 @@ impl LogSegment {
     pub(crate) fn level_table(&self) -> Result<&[Option<String>], SegmentError> {
         let levels = self.shared.levels.get().map(Vec::as_slice);
         levels.ok_or_else(|| self.damaged(LEVELS, NOT_READ))
+    }
+
+    /// Counts by minute, once they were worked out.
+    pub(crate) fn minutes(&self) -> Option<Arc<MinuteCounts>> {
+        self.shared.minutes.get().map(Arc::clone)
+    }
+
+    /// Keeps counts by minute; where another query was faster, its equal ones stay.
+    pub(crate) fn keep_minutes(&self, counts: MinuteCounts) -> Arc<MinuteCounts> {
+        Arc::clone(self.shared.minutes.get_or_init(|| Arc::new(counts)))
     }
 
     fn volume_table(&self) -> Result<&[VolumeEntry], SegmentError> {

@@ -106,6 +106,11 @@ impl VolumeBuilder {
         self.entries[at].bytes += bytes as u64;
     }
 
+    /// The counts, sorted by stream and minute.
+    pub(crate) fn into_entries(self) -> Vec<VolumeEntry> {
+        self.entries
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         wire::put_varint(&mut out, self.entries.len() as u64);

@@ -143,6 +143,25 @@ impl PatternVerdicts {
         }))
     }
 
+    /// The verdicts on `numbers`, in order.
+    pub(crate) fn of_rows(
+        &mut self,
+        filters: &[CompiledFilter],
+        patterns: &PatternTable,
+        combination: CombinationId,
+        numbers: &[u32],
+    ) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let known = self.combinations[combination.0].known.get(number as usize);
+            verdicts.push(match known {
+                Some(Some(known)) => *known,
+                _ => self.verdict(filters, patterns, combination, number),
+            });
+        }
+        verdicts
+    }
+
     pub(crate) fn verdict(
         &mut self,
         filters: &[CompiledFilter],

@@ -8,10 +8,12 @@
 //!
 //! What bounds it: every request and every retry has an end ([`RetrySection`]).
 
+mod cached;
 pub mod conformance;
 mod error;
 pub mod faulty;
 mod measured;
+mod ranges;
 mod section;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ use runtime::clock::{Clock, SystemClock, within};
 
 use measured::MeasuredStore;
 
+pub use cached::{CacheOptions, CachedStore};
 pub use error::StoreError;
 pub use section::{AzureSection, GcsSection, LocalSection, RetrySection, S3Section, StoreSection};
 

@@ -168,21 +168,25 @@ pub(crate) fn plan(rows: &[Row]) -> impl Strategy<Value = LogPlan> + use<> {
         range,
         prop::collection::vec(matcher(&["app", "namespace", "absent"]), 0..2),
         prop::collection::vec(filter(rows), 0..3),
-        prop::option::weighted(0.2, matcher(&["detected_level", "trace_id", "k", "absent"])),
+        (
+            prop::option::weighted(0.2, matcher(&["detected_level", "trace_id", "k", "absent"])),
+            prop::option::weighted(0.3, matcher(&["detected_level", "trace_id", "k", "app"])),
+        ),
         attributes,
         any::<bool>(),
         any::<bool>(),
         prop::option::weighted(0.3, 0_usize..20),
     )
-        .prop_map(
-            |(range, matchers, filters, attribute, attributes, lines, forward, limit)| LogPlan {
+        .prop_map(|(range, matchers, filters, asked, attributes, lines, forward, limit)| {
+            LogPlan {
                 filters,
-                attribute_matchers: attribute.into_iter().collect(),
+                attribute_matchers: asked.0.into_iter().collect(),
+                label_matchers: asked.1.into_iter().collect(),
                 attributes,
                 lines,
                 direction: if forward { Direction::Forward } else { Direction::Backward },
                 limit,
                 ..LogPlan::all(TenantId::default(), range.0, range.1, matchers)
-            },
-        )
+            }
+        })
 }

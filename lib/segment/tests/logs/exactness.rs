@@ -6,7 +6,7 @@ use record::{Labels, MatchOp, Matcher, TenantId};
 use segment::logs::{BuildOptions, GRANULE_ROWS, LineFilter, LineFilterOp, LogPlan, ScanStats};
 
 use crate::corpus;
-use crate::naive::{Row, build, check, level, open, scan};
+use crate::naive::{Row, build, check, check_counts, check_minutes, level, open, scan};
 
 fn options(granule_rows: usize) -> BuildOptions {
     BuildOptions { granule_rows, ..BuildOptions::fresh() }
@@ -33,6 +33,7 @@ fn random_questions_get_the_naive_answer() {
         (Just(rows), Just(options), plans)
     });
     let totals = std::cell::RefCell::new(&mut pruned);
+    let tallies = std::cell::Cell::new(0);
     runner
         .run(&cases, |(rows, options, plans)| {
             runtime.block_on(async {
@@ -40,12 +41,20 @@ fn random_questions_get_the_naive_answer() {
                 for plan in &plans {
                     let stats = check(&segment, &rows, plan).await;
                     totals.borrow_mut().add(&stats);
+                    tallies.set(tallies.get() + check_counts(&segment, &rows, plan).await);
+                    check_minutes(&segment, &rows, plan).await;
                 }
             });
             Ok(())
         })
         .unwrap();
     // The rules were at work, or the test shows nothing.
+    assert!(0 < tallies.get());
+    assert!(0 < pruned.granules_pruned_by_levels, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_fragments, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_token_lengths, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_attributes, "{pruned:?}");
+    assert!(0 < pruned.granules_pruned_by_patterns, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_time, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_streams, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_words, "{pruned:?}");
@@ -116,10 +125,57 @@ async fn full_granules_are_exact_and_pruned() {
         vec![Matcher::new("trace_id", MatchOp::Eq, format!("{:016x}", 17)).unwrap()];
     let stats = check(&segment, &rows, &by_trace).await;
     assert_eq!((stats.granules_read, stats.rows_matched), (1, 3));
+    assert_eq!(stats.granules_pruned_by_attributes, granules - 1);
+
+    let label = |name: &str, op, value: &str| {
+        let label_matchers = vec![Matcher::new(name, op, value).unwrap()];
+        LogPlan { label_matchers, ..all() }
+    };
+    let stats =
+        check(&segment, &rows, &label("trace_id", MatchOp::Eq, &format!("{:016x}", 17))).await;
+    assert_eq!((stats.granules_read, stats.rows_matched), (1, 3));
+    let stats = check(&segment, &rows, &label("app", MatchOp::Eq, "c")).await;
+    assert_eq!(stats.granules_pruned_by_attributes, 2, "no attribute has the stream's label");
+    let stats = check(&segment, &rows, &label("detected_level", MatchOp::Eq, "warn")).await;
+    assert_eq!(stats.granules_pruned_by_levels, granules);
+
+    let counted =
+        check_counts(&segment, &rows, &label("detected_level", MatchOp::Ne, "info")).await;
+    assert_eq!(counted as u64, granules - 1, "no row is made only to be counted");
+    let counted = check_counts(&segment, &rows, &filtered(LineFilterOp::Regex, "[0-9]7ms")).await;
+    assert_eq!(counted as u64, granules);
 
     let one_stream = vec![Matcher::new("app", MatchOp::Eq, "c").unwrap()];
     let stats = check(&segment, &rows, &LogPlan { matchers: one_stream, ..all() }).await;
     assert!(0 < stats.granules_pruned_by_streams, "{stats:?}");
+}
+
+/// Whole minutes are counted exactly, the rows at their very ends too, and only once from rows.
+#[tokio::test]
+async fn minutes_are_counted_without_rows() {
+    let streams = [stream("a"), stream("b")];
+    let rows: Vec<Row> = (0..500)
+        .map(|n| {
+            let mut row = Row::new(&streams[n % 2], n as i64 * 20_000_000_000, "line");
+            if n % 3 != 0 {
+                row.attributes.push(level(["info", "error"][n % 2]));
+            }
+            row
+        })
+        .collect();
+    let segment = open(&build(&rows, options(50))).await;
+    let label = |name: &str, value: &str| {
+        let label_matchers = vec![Matcher::new(name, MatchOp::Eq, value).unwrap()];
+        LogPlan { label_matchers, ..all() }
+    };
+    for plan in [all(), label("detected_level", "error"), label("app", "a"), label("absent", "")] {
+        assert!(check_minutes(&segment, &rows, &plan).await);
+    }
+    // An attribute that few rows have may be any label: minutes do not know it.
+    let mut rows = rows;
+    rows[7].attributes.push(("app".to_owned(), "c".to_owned()));
+    let segment = open(&build(&rows, options(50))).await;
+    assert!(!check_minutes(&segment, &rows, &all()).await);
 }
 
 #[tokio::test]

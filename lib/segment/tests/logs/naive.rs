@@ -7,8 +7,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use record::{DETECTED_LEVEL, Labels, LogBatch, LogBatchBuilder, TenantId, TimestampNanos};
 use segment::logs::{
-    AttributeColumns, BuildOptions, BuiltSegment, CompiledPlan, LogPlan, LogSegment,
-    LogSegmentBuilder, ScanBudget, ScanStats,
+    AttributeColumns, BuildOptions, BuiltSegment, CompiledPlan, Found, LogPlan, LogSegment,
+    LogSegmentBuilder, MINUTE_NS, ScanBudget, ScanStats,
 };
 use segment::{SegmentId, SegmentKind, SegmentMeta};
 
@@ -114,6 +114,7 @@ pub(crate) fn naive(rows: &[Row], plan: &LogPlan) -> Vec<Row> {
                     && plan.attribute_matchers.iter().all(|matcher| {
                         matcher.matches(&first(row, matcher.name()).unwrap_or_default())
                     })
+                    && plan.label_matchers.iter().all(|m| m.matches(label(row, m.name())))
             })
             .map(|row| {
                 let mut row = row.clone();
@@ -121,11 +122,15 @@ pub(crate) fn naive(rows: &[Row], plan: &LogPlan) -> Vec<Row> {
                     AttributeColumns::None => Vec::new(),
                     AttributeColumns::All => row.attributes,
                     AttributeColumns::Named(names) => {
-                        let named = |name: &String| Some((name.clone(), first(&row, name)?));
-                        let mut named: Vec<_> = names.iter().filter_map(named).collect();
-                        named.sort();
-                        named.dedup();
-                        named
+                        let mut filled: Vec<String> = Vec::new();
+                        row.attributes.retain(|(name, value)| {
+                            let kept = names.contains(name) && !filled.contains(name);
+                            if kept && !value.is_empty() {
+                                filled.push(name.clone());
+                            }
+                            kept
+                        });
+                        row.attributes
                     }
                 };
                 row.attributes.sort_by(|a, b| a.0.cmp(&b.0));
@@ -137,6 +142,93 @@ pub(crate) fn naive(rows: &[Row], plan: &LogPlan) -> Vec<Row> {
             .collect();
     found.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
     found
+}
+
+/// A row's label: its first attribute that has a value, else its stream's.
+fn label<'a>(row: &'a Row, name: &str) -> &'a str {
+    let filled = row.attributes.iter().find(|(found, value)| found == name && !value.is_empty());
+    filled.map(|(_, value)| value.as_str()).or_else(|| row.stream.get(name)).unwrap_or("")
+}
+
+/// A counted row: stream, time and level.
+type Counted = (Labels, i64, Option<String>);
+
+/// What counting the plan gives, sorted; of rows that come whole as much as of the others.
+async fn count(segment: &LogSegment, plan: &LogPlan) -> (Vec<Counted>, usize) {
+    let compiled = Arc::new(CompiledPlan::new(plan).unwrap());
+    let budget = Arc::new(ScanBudget::unlimited());
+    let mut scan = segment.scan_counting(&compiled, &budget, None);
+    let (mut counted, mut tallies) = (Vec::new(), 0);
+    while let Some(found) = scan.next().await.unwrap() {
+        match found {
+            Found::Rows { rows, .. } => counted.extend(rows_of(&[rows]).iter().map(counted_row)),
+            Found::Tally(tally) => {
+                tallies += 1;
+                let level = |at: usize| {
+                    let number = tally.level_numbers().get(at)?;
+                    tally.levels()[*number as usize].clone()
+                };
+                for run in tally.streams() {
+                    let times = &tally.times()[run.rows.clone()];
+                    assert!(times.is_sorted());
+                    let rows = run.rows.zip(times);
+                    counted.extend(rows.map(|(at, time)| (run.stream.clone(), *time, level(at))));
+                }
+            }
+        }
+    }
+    counted.sort();
+    (counted, tallies)
+}
+
+fn counted_row(row: &Row) -> Counted {
+    let level = row.attributes.iter().find(|(name, _)| name == DETECTED_LEVEL);
+    (row.stream.clone(), row.time, level.map(|(_, level)| level.clone()))
+}
+
+/// Counts without lines and with no attribute but the level, and compares with the oracle.
+pub(crate) async fn check_counts(segment: &LogSegment, rows: &[Row], plan: &LogPlan) -> usize {
+    let levels = AttributeColumns::Named(vec![DETECTED_LEVEL.to_owned()]);
+    let plan = LogPlan { limit: None, lines: false, attributes: levels, ..plan.clone() };
+    let (counted, tallies) = count(segment, &plan).await;
+    let mut expected: Vec<Counted> = naive(rows, &plan).iter().map(counted_row).collect();
+    expected.sort();
+    assert_eq!(counted, expected, "{plan:?}");
+    tallies
+}
+
+/// Counts by minute without line filters, and compares with the oracle; says whether minutes could
+/// answer.
+pub(crate) async fn check_minutes(segment: &LogSegment, rows: &[Row], plan: &LogPlan) -> bool {
+    let plan = LogPlan {
+        start_ns: i64::MIN,
+        end_ns: i64::MAX,
+        limit: None,
+        lines: false,
+        filters: Vec::new(),
+        attribute_matchers: Vec::new(),
+        attributes: AttributeColumns::Named(vec![DETECTED_LEVEL.to_owned()]),
+        ..plan.clone()
+    };
+    let compiled = Arc::new(CompiledPlan::new(&plan).unwrap());
+    let budget = Arc::new(ScanBudget::unlimited());
+    let Some(tally) = segment.count_minutes(&compiled, &budget, None).await.unwrap() else {
+        return false;
+    };
+    let mut counted: Vec<Counted> = Vec::new();
+    for count in tally.counts() {
+        let level = count.level.map(str::to_owned);
+        let row = (count.stream.clone(), count.minute_ns, level);
+        counted.extend(std::iter::repeat_n(row, count.rows as usize));
+    }
+    let minute = |time: i64| (time - 1).div_euclid(MINUTE_NS) * MINUTE_NS;
+    let counted_in = |(stream, time, level): Counted| (stream, minute(time), level);
+    let mut expected: Vec<Counted> =
+        naive(rows, &plan).iter().map(counted_row).map(counted_in).collect();
+    counted.sort();
+    expected.sort();
+    assert_eq!(counted, expected, "{plan:?}");
+    true
 }
 
 /// Scans and compares with the oracle; with a limit, by what a limit promises.

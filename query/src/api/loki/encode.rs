@@ -15,8 +15,18 @@ use super::number::{format_seconds, format_value};
 use crate::admission::{QueryContext, Stats};
 use crate::exec::{Categories, Entry, MetricData, QueryData};
 
+/// What a client asked to have in its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes {
+    /// Labels by category.
+    pub(super) categories: bool,
+    /// What the query did.
+    pub(super) explain: bool,
+}
+
 /// The whole answer to a query, with its trailing newline where Loki has one.
-pub(super) fn query_answer(data: &QueryData, categories: bool, context: &QueryContext) -> Vec<u8> {
+pub(super) fn query_answer(data: &QueryData, wishes: Wishes, context: &QueryContext) -> Vec<u8> {
+    let categories = wishes.categories;
     let mut out = Vec::new();
     out.extend_from_slice(br#"{"status":"success","#);
     let warnings = context.warnings();
@@ -45,6 +55,10 @@ pub(super) fn query_answer(data: &QueryData, categories: bool, context: &QueryCo
     };
     out.extend_from_slice(br#","stats":"#);
     write_json(&mut out, &stats(context, entries));
+    if wishes.explain {
+        out.extend_from_slice(br#","explain":"#);
+        write_json(&mut out, &context.explained().json(context.elapsed()));
+    }
     out.extend_from_slice(b"}}\n");
     out
 }

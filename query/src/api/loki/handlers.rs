@@ -141,7 +141,11 @@ fn nothing(query: &Query) -> QueryData {
 fn respond(request: &Request, data: &QueryData, admitted: &Admitted) -> Response {
     metrics::counter!(telemetry::BYTES_READ).increment(admitted.budget().bytes());
     metrics::counter!(telemetry::ROWS_READ).increment(admitted.budget().rows());
-    let body = encode::query_answer(data, wants_categories(&request.headers), admitted);
+    let wishes = encode::Wishes {
+        categories: wants_categories(&request.headers),
+        explain: matches!(request.params.get("explain"), Some("1" | "true")),
+    };
+    let body = encode::query_answer(data, wishes, admitted);
     tracing::debug!(
         query = request.query_text(),
         seconds = admitted.elapsed().as_secs_f64(),

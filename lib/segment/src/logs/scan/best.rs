@@ -12,7 +12,8 @@ use crate::logs::plan::Direction;
 pub(crate) struct BestRows {
     limit: usize,
     direction: Direction,
-    batches: Vec<LogBatch>,
+    /// Each with what tells it from the others, which is handed back.
+    batches: Vec<(u64, LogBatch)>,
     rows: usize,
     /// The worst time kept, once there are `limit` rows.
     worst: Option<i64>,
@@ -41,13 +42,14 @@ impl BestRows {
     }
 
     /// Adds rows and drops what is not among the best any more.
-    pub(crate) fn add(&mut self, batch: LogBatch) {
+    pub(crate) fn add(&mut self, tag: u64, batch: LogBatch) {
         self.rows += batch.len();
-        self.batches.push(batch);
+        self.batches.push((tag, batch));
         if self.rows < self.limit {
             return;
         }
-        let mut times: Vec<i64> = self.batches.iter().flat_map(|b| b.times()).copied().collect();
+        let mut times: Vec<i64> =
+            self.batches.iter().flat_map(|(_, b)| b.times()).copied().collect();
         if self.limit == 0 {
             self.batches.clear();
             return;
@@ -69,10 +71,10 @@ impl BestRows {
             Direction::Forward => time < worst,
             Direction::Backward => worst < time,
         };
-        let times = self.batches.iter().flat_map(|batch| batch.times());
+        let times = self.batches.iter().flat_map(|(_, batch)| batch.times());
         let mut equal_left = self.limit - times.filter(|time| better(**time)).count();
         let mut kept = Vec::with_capacity(self.batches.len());
-        for batch in self.batches.drain(..) {
+        for (tag, batch) in self.batches.drain(..) {
             let mut keeps = |time: i64| {
                 if time == worst && 0 < equal_left {
                     equal_left -= 1;
@@ -82,16 +84,16 @@ impl BestRows {
             };
             let mask: Vec<bool> = batch.times().iter().map(|time| keeps(*time)).collect();
             if mask.iter().all(|keep| *keep) {
-                kept.push(batch);
+                kept.push((tag, batch));
             } else if mask.contains(&true) {
-                kept.push(batch.filter(&mask));
+                kept.push((tag, batch.filter(&mask)));
             }
         }
-        self.rows = kept.iter().map(LogBatch::len).sum();
+        self.rows = kept.iter().map(|(_, batch)| batch.len()).sum();
         self.batches = kept;
     }
 
-    pub(crate) fn into_batches(self) -> Vec<LogBatch> {
+    pub(crate) fn into_batches(self) -> Vec<(u64, LogBatch)> {
         self.batches
     }
 }
@@ -126,11 +128,11 @@ mod tests {
                 let (min, max) = (times.iter().min(), times.iter().max());
                 let reach = best.may_take(*min.unwrap_or(&0), *max.unwrap_or(&0));
                 let before: Vec<i64> =
-                    best.batches.iter().flat_map(|b| b.times().to_vec()).collect();
-                best.add(batch(times));
+                    best.batches.iter().flat_map(|(_, b)| b.times().to_vec()).collect();
+                best.add(0, batch(times));
                 if !reach {
                     let after: Vec<i64> =
-                        best.batches.iter().flat_map(|b| b.times().to_vec()).collect();
+                        best.batches.iter().flat_map(|(_, b)| b.times().to_vec()).collect();
                     prop_assert_eq!(before, after, "out of reach, yet it changed something");
                 }
                 all.extend(times);
@@ -141,7 +143,7 @@ mod tests {
             }
             all.truncate(limit);
             let mut kept: Vec<i64> =
-                best.into_batches().iter().flat_map(|b| b.times().to_vec()).collect();
+                best.into_batches().iter().flat_map(|(_, b)| b.times().to_vec()).collect();
             kept.sort_unstable();
             if !forward {
                 kept.reverse();

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use record::LogBatch;
@@ -17,10 +18,14 @@ use roaring::RoaringBitmap;
 
 use super::ScanStats;
 use super::best::BestRows;
-use super::decide::{Decided, Decider, Leaves};
+use super::decide::{Decided, Decider};
+use super::leaves::Leaves;
+use super::numbers::GranulePages;
+use super::tally::RowTally;
 use crate::logs::budget::ScanBudget;
 use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
+use crate::logs::page::PageDecoder;
 use crate::logs::plan::{CompiledPlan, Direction};
 use crate::logs::prune;
 use crate::logs::sections::COLUMNS;
@@ -38,8 +43,21 @@ const WINDOW_GRANULES_MAX: usize = 16;
 pub(crate) enum Step {
     /// These ranges, handed to the next [`ScanCore::step`] in order.
     Fetch(Ask),
-    Rows(Box<LogBatch>),
+    Found(Box<Found>),
     Done,
+}
+
+/// Rows that satisfy the plan.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Rows {
+        /// Number of the segment's row before which none of these lies: rows of one stream and
+        /// time that were indexed later have a higher one.
+        first_row: u64,
+        rows: LogBatch,
+    },
+    /// Where counting was asked for and nothing else of the rows is needed.
+    Tally(RowTally),
 }
 
 #[derive(Debug)]
@@ -56,7 +74,8 @@ pub(crate) struct ScanCore {
     window_granules: usize,
     window_granules_max: usize,
     best: Option<BestRows>,
-    ready: VecDeque<LogBatch>,
+    ready: VecDeque<Found>,
+    pub(super) decoder: PageDecoder,
 }
 
 /// What the bytes handed to the next step are.
@@ -75,7 +94,7 @@ enum Stage {
     },
     /// The finishing columns of what was decided.
     Finishing {
-        decided: Vec<Decided>,
+        decided: Vec<(Decided, Vec<usize>)>,
     },
     /// Nothing: the queue is next.
     Between,
@@ -94,8 +113,9 @@ impl ScanCore {
         segment: LogSegment,
         plan: Arc<CompiledPlan>,
         budget: Arc<ScanBudget>,
+        counting: bool,
     ) -> Self {
-        let leaves = Leaves::new(&plan, segment.columns().promoted());
+        let leaves = Leaves::new(&plan, segment.columns().promoted(), counting);
         let limit = plan.plan().limit;
         Self {
             leaves,
@@ -107,6 +127,7 @@ impl ScanCore {
             ready: VecDeque::new(),
             stats: ScanStats { segments: 1, ..ScanStats::default() },
             stage: Stage::Start,
+            decoder: PageDecoder::new(),
             segment,
             plan,
             budget,
@@ -129,21 +150,30 @@ impl ScanCore {
         let mut fetched = Some(fetched);
         loop {
             self.budget.check()?;
-            if let Some(rows) = self.ready.pop_front() {
-                return Ok(Step::Rows(Box::new(rows)));
+            if let Some(found) = self.ready.pop_front() {
+                return Ok(Step::Found(Box::new(found)));
             }
             let given = fetched.take().unwrap_or_default();
             let ask = match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Start => self.start()?,
                 Stage::Parts { candidates, parts, blocks } => {
+                    let started = self.budget.elapsed();
                     let left = self.prune(candidates, &parts, &blocks, &given)?;
+                    self.stats.prune_nanos += self.nanos_since(started);
                     self.queue = self.in_order(&left);
                     self.stage = Stage::Between;
                     None
                 }
-                Stage::Deciding { granules } => self.decide(&granules, given.columns)?,
+                Stage::Deciding { granules } => {
+                    let started = self.budget.elapsed();
+                    let ask = self.decide(&granules, given.columns)?;
+                    self.stats.decide_nanos += self.nanos_since(started);
+                    ask
+                }
                 Stage::Finishing { decided } => {
+                    let started = self.budget.elapsed();
                     self.finish_all(decided, given.columns)?;
+                    self.stats.finish_nanos += self.nanos_since(started);
                     None
                 }
                 Stage::Between => self.next_window()?,
@@ -156,6 +186,10 @@ impl ScanCore {
                 return Ok(Step::Fetch(ask));
             }
         }
+    }
+
+    fn nanos_since(&self, started: Duration) -> u64 {
+        super::nanos(self.budget.elapsed().saturating_sub(started))
     }
 
     fn start(&mut self) -> Result<Option<Ask>, SegmentError> {
@@ -215,7 +249,8 @@ impl ScanCore {
         self.window_granules = (self.window_granules * 2).min(self.window_granules_max);
         if granules.is_empty() {
             if let Some(best) = self.best.take() {
-                self.ready.extend(best.into_batches());
+                let batches = best.into_batches().into_iter();
+                self.ready.extend(batches.map(|(first_row, rows)| Found::Rows { first_row, rows }));
             }
             self.stage = if self.ready.is_empty() { Stage::Done } else { Stage::Between };
             return Ok(None);
@@ -235,86 +270,90 @@ impl ScanCore {
     ) -> Result<Option<Ask>, SegmentError> {
         let mut fetched = fetched.into_iter();
         let mut decided = Vec::new();
+        let mut ranges = Vec::new();
         for &number in granules {
             self.budget.check()?;
-            let granule = self.segment.granules().granules[number as usize].clone();
+            let segment = self.segment.clone();
+            let granule = &segment.granules().granules[number as usize];
             self.budget.take_rows(granule.rows.into())?;
             self.stats.granules_read += 1;
             self.stats.rows_considered += u64::from(granule.rows);
-            let leaves = self.leaves.deciding(&granule);
-            let batch = self.decode(number, &leaves, &mut fetched)?;
-            let one = self.decider.decide(
+            let leaves = self.leaves.deciding(granule);
+            let pages =
+                GranulePages::new(number, self.checked_pages(number, leaves, &mut fetched)?);
+            let Some(one) = self.decider.decide(
                 &self.plan,
-                &self.segment,
-                number,
-                batch,
+                &segment,
+                &self.leaves,
+                pages,
                 self.best.as_ref(),
-            )?;
-            decided.extend(one);
+                &mut self.decoder,
+            )?
+            else {
+                continue;
+            };
+            let late = self.leaves.late(one.open(), one.rest());
+            let table = segment.granules();
+            let missing = late.iter().filter(|leaf| one.pages.page(**leaf).is_none());
+            ranges.extend(missing.map(|leaf| table.pages[*leaf][number as usize].range()));
+            decided.push((one, late));
         }
         if decided.is_empty() {
             self.stage = Stage::Between;
             return Ok(None);
         }
-        let table = self.segment.granules();
-        let ranges: Vec<_> = decided
-            .iter()
-            .flat_map(|one| {
-                let pages = self.leaves.finishing(one.open());
-                pages.into_iter().map(|leaf| table.pages[leaf][one.granule() as usize])
-            })
-            .map(|page| page.range())
-            .collect();
         self.stage = Stage::Finishing { decided };
         Ok((!ranges.is_empty()).then_some(Ask { columns: ranges, ..Ask::default() }))
     }
 
     fn finish_all(
         &mut self,
-        decided: Vec<Decided>,
+        decided: Vec<(Decided, Vec<usize>)>,
         fetched: Vec<Bytes>,
     ) -> Result<(), SegmentError> {
         let mut fetched = fetched.into_iter();
-        for mut one in decided {
+        let segment = self.segment.clone();
+        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        for (mut one, late) in decided {
             self.budget.check()?;
-            let leaves = self.leaves.finishing(one.open());
-            if !leaves.is_empty() {
-                one.finishing = Some(self.decode(one.granule(), &leaves, &mut fetched)?);
+            if !late.is_empty() {
+                let missing = late.iter().copied().filter(|leaf| one.pages.page(*leaf).is_none());
+                let missing: Vec<usize> = missing.collect();
+                one.pages.add(self.checked_pages(one.granule(), missing, &mut fetched)?);
+                let pages = one.pages.of(&late).map_err(damaged)?;
+                let batch = segment.decode(one.granule(), &late, pages).map_err(damaged)?;
+                one.finishing = Some(batch);
             }
-            let rows = one.finish(
+            let found = one.finish(
                 &self.plan,
-                &self.segment,
+                &segment,
                 &self.leaves,
                 self.best.as_ref(),
                 &mut self.stats,
             )?;
-            let Some(rows) = rows else { continue };
-            match &mut self.best {
-                Some(best) => best.add(rows),
-                None => self.ready.push_back(rows),
+            match (&mut self.best, found) {
+                (_, None) => {}
+                (Some(best), Some(Found::Rows { first_row, rows })) => best.add(first_row, rows),
+                (_, Some(found)) => self.ready.push_back(found),
             }
         }
         self.stage = Stage::Between;
         Ok(())
     }
 
-    /// Checks and decodes the pages of some leaf columns of a granule.
-    fn decode(
+    /// The next pages of a granule, each compared with its checksum.
+    fn checked_pages(
         &self,
         granule: u32,
-        leaves: &[usize],
+        leaves: Vec<usize>,
         fetched: &mut impl Iterator<Item = Bytes>,
-    ) -> Result<crate::logs::column_reader::GranuleBatch, SegmentError> {
+    ) -> Result<Vec<(usize, Bytes)>, SegmentError> {
         let table = self.segment.granules();
-        let damaged = |cause| self.segment.damaged(COLUMNS, cause);
-        let mut pages = Vec::with_capacity(leaves.len());
-        for (leaf, bytes) in leaves.iter().zip(fetched) {
-            let page = table.pages[*leaf][granule as usize];
-            checked(page.crc, &bytes).map_err(damaged)?;
-            pages.push((page.offset, bytes));
-        }
-        let start = granule as usize * table.granule_rows;
-        let rows = start..start + table.granules[granule as usize].rows as usize;
-        self.segment.columns().decode(rows, leaves, pages).map_err(damaged)
+        let checked = |(leaf, bytes): (usize, Bytes)| {
+            let page = table.pages[leaf][granule as usize];
+            let sound = checked(page.crc, &bytes).map(|()| (leaf, bytes));
+            sound.map_err(|cause| self.segment.damaged(COLUMNS, cause))
+        };
+        leaves.into_iter().zip(fetched).map(checked).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! Which rows of one granule satisfy the plan, reading as few columns as possible.
 //!
-//! First time, stream, level and pattern decide; most rows end here. Then, for the rows left,
-//! lines and attributes are read where the answer carries them or where they are still open.
+//! First pattern, stream, level and time decide, each column decoded only while rows are left;
+//! most granules end here. Then, for the rows left, lines and attributes are read where the answer
+//! carries them or where they are still open.
 
 use std::collections::HashMap;
 
@@ -10,113 +11,27 @@ use record::{DETECTED_LEVEL, LogBatch, LogBatchBuilder, TimestampNanos};
 
 use super::ScanStats;
 use super::best::BestRows;
-use crate::logs::column_reader::{AttributeMap, GranuleBatch};
-use crate::logs::columns::{
-    ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, LEVEL, LINES, PATTERN, PROMOTED, STREAM, TIME,
-};
+use super::core::Found;
+use super::leaves::Leaves;
+use super::numbers::GranulePages;
+use super::tally::RowTally;
+use crate::logs::column_reader::{AttributeMap, GranuleBatch, Lines};
+use crate::logs::columns::{ATTRIBUTE_NAMES, LEVEL, PATTERN, STREAM, TIME};
 use crate::logs::error::SegmentError;
-use crate::logs::granule::Granule;
+use crate::logs::page::PageDecoder;
 use crate::logs::plan::{AttributeColumns, CompiledPlan, Direction};
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::LogSegment;
 use crate::logs::verdict::{CombinationId, PatternVerdicts, Verdict};
 use crate::wire::Malformed;
 
-/// Which leaf columns a plan reads, and when.
-#[derive(Debug)]
-pub(crate) struct Leaves {
-    filters: bool,
-    lines: bool,
-    level_decides: bool,
-    level_wanted: bool,
-    /// Of the attributes the answer carries or matchers ask for.
-    attributes: Vec<usize>,
-    /// Whether the attributes without columns of their own are read.
-    rest: bool,
-    /// Names and leaves of the promoted ones read.
-    promoted: Vec<String>,
-}
-
-impl Leaves {
-    pub(crate) fn new(plan: &CompiledPlan, promoted: &[String]) -> Self {
-        let wanted = &plan.plan().attributes;
-        let asked = |name: &str| plan.plan().attribute_matchers.iter().any(|m| m.name() == name);
-        let named: Vec<&str> = match wanted {
-            AttributeColumns::Named(names) => names.iter().map(String::as_str).collect(),
-            AttributeColumns::None | AttributeColumns::All => Vec::new(),
-        };
-        let matchers = plan.plan().attribute_matchers.iter().map(|matcher| matcher.name());
-        let own_column = |name: &str| name == DETECTED_LEVEL || promoted.iter().any(|p| p == name);
-        let rest = *wanted == AttributeColumns::All
-            || named.iter().copied().chain(matchers).any(|name| !own_column(name));
-        let read = |name: &String| wanted.wants(name) || asked(name);
-        let numbered = promoted.iter().zip(PROMOTED..).filter(|(name, _)| read(name));
-        let mut attributes: Vec<usize> =
-            if rest { vec![ATTRIBUTE_NAMES, ATTRIBUTE_VALUES] } else { Vec::new() };
-        attributes.extend(numbered.map(|(_, leaf)| leaf));
-        Self {
-            filters: !plan.filters().is_empty(),
-            lines: plan.plan().lines,
-            level_decides: asked(DETECTED_LEVEL),
-            level_wanted: wanted.wants(DETECTED_LEVEL),
-            attributes,
-            rest,
-            promoted: promoted.iter().filter(|name| read(name)).cloned().collect(),
-        }
-    }
-
-    /// Whether a row's level can refuse it.
-    pub(crate) fn level_decides(&self) -> bool {
-        self.level_decides
-    }
-
-    /// Whether lines may be read, which takes their patterns.
-    pub(crate) fn patterns(&self) -> bool {
-        self.filters || self.lines
-    }
-
-    /// Whether the answer carries levels.
-    pub(crate) fn level_wanted(&self) -> bool {
-        self.level_wanted
-    }
-
-    /// What is read of a granule first. Without line filters nearly every row that is in range is
-    /// wanted, so everything is read at once.
-    pub(crate) fn deciding(&self, granule: &Granule) -> Vec<usize> {
-        let mut leaves = vec![TIME];
-        if granule.streams.start() != granule.streams.end() {
-            leaves.push(STREAM);
-        }
-        if self.level_decides || self.level_wanted {
-            leaves.push(LEVEL);
-        }
-        if self.patterns() {
-            leaves.push(PATTERN);
-        }
-        if !self.filters {
-            leaves.extend(self.late(false));
-        }
-        leaves
-    }
-
-    /// What is read for the rows left; `open` when lines still decide.
-    pub(crate) fn finishing(&self, open: bool) -> Vec<usize> {
-        if self.filters { self.late(open) } else { Vec::new() }
-    }
-
-    fn late(&self, open: bool) -> Vec<usize> {
-        let line = (self.lines || open).then_some(LINES);
-        line.into_iter().chain(self.attributes.iter().copied()).collect()
-    }
-}
-
 /// What decides a row before its line is read.
 #[derive(Debug, Default)]
 pub(crate) struct Decider {
     /// By stream number: whether the matchers hold.
     pub(crate) streams: Vec<bool>,
-    /// By level number: whether the level's matchers hold.
-    pub(crate) levels: Option<Vec<bool>>,
+    /// By level number: what the level's matchers say.
+    pub(crate) levels: Option<Vec<Verdict>>,
     pub(crate) verdicts: Option<PatternVerdicts>,
     /// By granule: which verdicts hold there.
     pub(crate) combinations: HashMap<u32, CombinationId>,
@@ -125,9 +40,18 @@ pub(crate) struct Decider {
 /// A granule's rows that are not refused yet.
 #[derive(Debug)]
 pub(crate) struct Decided {
-    granule: u32,
+    pub(crate) pages: GranulePages,
     rows: Vec<Candidate>,
-    deciding: GranuleBatch,
+    /// Of all rows, as the rest.
+    times: Vec<i64>,
+    streams: Streams,
+    levels: Vec<u32>,
+    /// Pattern numbers, where lines may be read.
+    patterns: Vec<u32>,
+    /// Whether attributes without columns of their own have to be read.
+    rest: bool,
+    /// Whether attributes and labels still decide.
+    labels_open: bool,
     pub(crate) finishing: Option<GranuleBatch>,
 }
 
@@ -138,104 +62,171 @@ struct Candidate {
     open: bool,
 }
 
-impl Decider {
-    /// The rows of a granule that the deciding columns do not refuse; `None` when none are left.
-    pub(crate) fn decide(
-        &mut self,
-        plan: &CompiledPlan,
-        segment: &LogSegment,
-        granule: u32,
-        deciding: GranuleBatch,
-        best: Option<&BestRows>,
-    ) -> Result<Option<Decided>, SegmentError> {
-        let rows = self.candidates(plan, segment, granule, &deciding, best)?;
-        Ok((!rows.is_empty()).then_some(Decided { granule, rows, deciding, finishing: None }))
-    }
-
-    fn candidates(
-        &mut self,
-        plan: &CompiledPlan,
-        segment: &LogSegment,
-        granule: u32,
-        batch: &GranuleBatch,
-        best: Option<&BestRows>,
-    ) -> Result<Vec<Candidate>, SegmentError> {
-        let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let stream = Streams::new(segment, granule, batch).map_err(damaged)?;
-        let levels = match &self.levels {
-            Some(accepted) => Some((accepted, batch.numbers("level").map_err(damaged)?)),
-            None => None,
-        };
-        let combination = self.combinations.get(&granule).copied();
-        let mut patterns = match self.verdicts.as_mut().zip(combination) {
-            Some((verdicts, combination)) => {
-                let numbers = batch.numbers("pattern").map_err(damaged)?;
-                Some((verdicts, combination, segment.pattern_table()?, numbers))
-            }
-            None => None,
-        };
-        let mut rows = Vec::new();
-        for (row, time) in batch.times().map_err(damaged)?.iter().enumerate() {
-            let reached = best.is_none_or(|best| best.may_take(*time, *time));
-            if !plan.time_matches(*time) || !reached {
-                continue;
-            }
-            let wanted = self.streams.get(stream.of(row) as usize);
-            if !wanted.copied().ok_or_else(|| damaged(UNKNOWN_STREAM))? {
-                continue;
-            }
-            if let Some((accepted, numbers)) = levels
-                && !accepted
-                    .get(numbers[row] as usize)
-                    .copied()
-                    .ok_or_else(|| damaged(UNKNOWN_LEVEL))?
-            {
-                continue;
-            }
-            let verdict = match &mut patterns {
-                Some((verdicts, combination, table, numbers)) => {
-                    verdicts.verdict(plan.filters(), table, *combination, numbers[row])
-                }
-                None => Verdict::Yes,
-            };
-            if verdict != Verdict::No {
-                rows.push(Candidate { row: row as u32, open: verdict == Verdict::Perhaps });
-            }
-        }
-        Ok(rows)
-    }
+/// The stream numbers of a granule's rows; a granule of one stream has no need to read them.
+#[derive(Debug)]
+enum Streams {
+    One(u32),
+    Each(Vec<u32>),
 }
 
 const UNKNOWN_STREAM: Malformed = Malformed("a row names a stream that is not there");
 const UNKNOWN_LEVEL: Malformed = Malformed("a row names a level that is not there");
 
-/// The stream numbers of a granule's rows; a granule of one stream has no need to read them.
-#[derive(Clone, Copy, Debug)]
-enum Streams<'a> {
-    One(u32),
-    Each(&'a [u32]),
-}
-
-impl<'a> Streams<'a> {
-    fn new(segment: &LogSegment, granule: u32, batch: &'a GranuleBatch) -> Result<Self, Malformed> {
-        let streams = &segment.granules().granules[granule as usize].streams;
-        if streams.start() == streams.end() {
-            return Ok(Self::One(*streams.start()));
-        }
-        batch.numbers("stream").map(Self::Each)
-    }
-
-    fn of(self, row: usize) -> u32 {
+impl Streams {
+    fn of(&self, row: usize) -> u32 {
         match self {
-            Self::One(stream) => stream,
+            Self::One(stream) => *stream,
             Self::Each(streams) => streams[row],
         }
     }
 }
 
+impl Decider {
+    /// The rows of a granule that the columns of numbers do not refuse; `None` when none are left.
+    pub(crate) fn decide(
+        &mut self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        leaves: &Leaves,
+        pages: GranulePages,
+        best: Option<&BestRows>,
+        decoder: &mut PageDecoder,
+    ) -> Result<Option<Decided>, SegmentError> {
+        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let mut patterns = Vec::new();
+        if leaves.patterns_read() {
+            patterns = pages.numbers(PATTERN, segment, decoder).map_err(damaged)?;
+        }
+        let Some(mut verdicts) = self.by_pattern(plan, segment, &pages, &patterns)? else {
+            return Ok(None);
+        };
+        let streams = self.by_stream(segment, &pages, decoder, &mut verdicts).map_err(damaged)?;
+        let mut levels = Vec::new();
+        let (mut level_open, mut levels_empty) = (false, false);
+        if leaves.level_read() {
+            levels = pages.numbers(LEVEL, segment, decoder).map_err(damaged)?;
+            level_open = self.by_level(&levels, &mut verdicts).map_err(damaged)?;
+            levels_empty = some_empty(segment, &levels, &verdicts)?;
+        }
+        if verdicts.iter().all(|verdict| *verdict == Verdict::No) {
+            return Ok(None);
+        }
+        let times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+        let granule = &segment.granules().granules[pages.granule() as usize];
+        let inside = plan.time_matches(granule.time_min) && plan.time_matches(granule.time_max);
+        let reached = |time: i64| {
+            (inside || plan.time_matches(time)) && best.is_none_or(|best| best.may_take(time, time))
+        };
+        let rows: Vec<Candidate> = verdicts
+            .iter()
+            .zip(&times)
+            .zip(0..)
+            .filter(|((verdict, time), _)| **verdict != Verdict::No && reached(**time))
+            .map(|((verdict, _), row)| Candidate { row, open: *verdict == Verdict::Perhaps })
+            .collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let rest = leaves.rest_read(levels_empty) && !holds_no_names(segment, &pages, decoder);
+        let decided_by_level = plan.attribute_names().all(|name| name == DETECTED_LEVEL);
+        let labels_open = level_open || !decided_by_level;
+        let finishing = None;
+        Ok(Some(Decided {
+            pages,
+            rows,
+            times,
+            streams,
+            levels,
+            patterns,
+            rest,
+            labels_open,
+            finishing,
+        }))
+    }
+
+    /// What the line filters say about each row; `None` when they refuse all.
+    fn by_pattern(
+        &mut self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        pages: &GranulePages,
+        patterns: &[u32],
+    ) -> Result<Option<Vec<Verdict>>, SegmentError> {
+        let combination = self.combinations.get(&pages.granule()).copied();
+        let Some((verdicts, combination)) = self.verdicts.as_mut().zip(combination) else {
+            return Ok(Some(vec![Verdict::Yes; pages.rows(segment)]));
+        };
+        let table = segment.pattern_table()?;
+        let found = verdicts.of_rows(plan.filters(), table, combination, patterns);
+        Ok(found.iter().any(|verdict| *verdict != Verdict::No).then_some(found))
+    }
+
+    /// Refuses rows of streams that are not wanted.
+    fn by_stream(
+        &self,
+        segment: &LogSegment,
+        pages: &GranulePages,
+        decoder: &mut PageDecoder,
+        verdicts: &mut [Verdict],
+    ) -> Result<Streams, Malformed> {
+        let range = &segment.granules().granules[pages.granule() as usize].streams;
+        let wanted = |stream: u32| self.streams.get(stream as usize).copied().ok_or(UNKNOWN_STREAM);
+        if range.start() == range.end() {
+            if !wanted(*range.start())? {
+                verdicts.fill(Verdict::No);
+            }
+            return Ok(Streams::One(*range.start()));
+        }
+        let streams = pages.numbers(STREAM, segment, decoder)?;
+        let mut at = 0;
+        for run in streams.chunk_by(|a, b| a == b) {
+            if !wanted(run[0])? {
+                verdicts[at..at + run.len()].fill(Verdict::No);
+            }
+            at += run.len();
+        }
+        Ok(Streams::Each(streams))
+    }
+
+    /// Refuses rows by their level, and says whether rows are left that it does not decide.
+    fn by_level(&self, levels: &[u32], verdicts: &mut [Verdict]) -> Result<bool, Malformed> {
+        let Some(accepted) = &self.levels else { return Ok(false) };
+        let mut open = false;
+        for (level, verdict) in levels.iter().zip(verdicts) {
+            match accepted.get(*level as usize).ok_or(UNKNOWN_LEVEL)? {
+                Verdict::Yes => {}
+                Verdict::No => *verdict = Verdict::No,
+                Verdict::Perhaps => open |= *verdict != Verdict::No,
+            }
+        }
+        Ok(open)
+    }
+}
+
+/// Whether a row that is left has no level or an empty one.
+fn some_empty(
+    segment: &LogSegment,
+    levels: &[u32],
+    verdicts: &[Verdict],
+) -> Result<bool, SegmentError> {
+    let table = segment.level_table()?;
+    let empty: Vec<bool> =
+        table.iter().map(|level| level.as_deref().unwrap_or("").is_empty()).collect();
+    let mut left = levels.iter().zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::No);
+    Ok(left.any(|(level, _)| empty.get(*level as usize) != Some(&false)))
+}
+
+/// Whether a granule is known to have no attribute without a column of its own.
+fn holds_no_names(segment: &LogSegment, pages: &GranulePages, decoder: &mut PageDecoder) -> bool {
+    segment.columns().zstd(ATTRIBUTE_NAMES)
+        && pages
+            .page(ATTRIBUTE_NAMES)
+            .is_some_and(|page| decoder.holds_nothing(page, pages.rows(segment)))
+}
+
 impl Decided {
     pub(crate) fn granule(&self) -> u32 {
-        self.granule
+        self.pages.granule()
     }
 
     /// Whether a line has to be searched.
@@ -243,8 +234,13 @@ impl Decided {
         self.rows.iter().any(|candidate| candidate.open)
     }
 
-    /// Searches the lines and attributes still open and builds the rows of the answer; `None` when
-    /// there are none.
+    /// Whether attributes without columns of their own have to be read.
+    pub(crate) fn rest(&self) -> bool {
+        self.rest
+    }
+
+    /// Searches the lines and attributes still open and builds the answer; `None` when no row is
+    /// left.
     pub(crate) fn finish(
         self,
         plan: &CompiledPlan,
@@ -252,69 +248,136 @@ impl Decided {
         leaves: &Leaves,
         best: Option<&BestRows>,
         stats: &mut ScanStats,
-    ) -> Result<Option<LogBatch>, SegmentError> {
-        let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let times = self.deciding.times().map_err(damaged)?;
-        let late = self.finishing.as_ref().unwrap_or(&self.deciding);
-        let mut lines = if leaves.lines || self.open() {
-            let patterns = self.deciding.numbers("pattern").map_err(damaged)?;
-            Some(late.lines(segment.pattern_table()?, patterns).map_err(damaged)?)
-        } else {
-            None
-        };
-        let attributes = RowAttributes::new(segment, leaves, &self.deciding, late)?;
-        let limit = best.map_or(usize::MAX, BestRows::limit);
-        let mut chosen = Vec::new();
-        for candidate in self.most_promising_first(times, best) {
-            if chosen.len() == limit {
-                break;
-            }
-            stats.lines_searched += u64::from(candidate.open);
-            let searched = match &mut lines {
-                Some(lines) if candidate.open => {
-                    plan.line_matches(lines.get(candidate.row as usize).map_err(damaged)?)
-                }
-                _ => true,
-            };
-            let passes = searched
-                && plan.attributes_match(|name| attributes.first(candidate.row as usize, name));
-            if passes {
-                chosen.push(candidate.row);
-            }
-        }
+    ) -> Result<Option<Found>, SegmentError> {
+        let chosen = self.choose(plan, segment, leaves, best, stats)?;
         stats.rows_matched += chosen.len() as u64;
         if chosen.is_empty() {
             return Ok(None);
         }
-        chosen.sort_unstable();
-        let streams = Streams::new(segment, self.granule, &self.deciding).map_err(damaged)?;
-        let table = segment.stream_table()?;
-        let mut builder = LogBatchBuilder::new();
-        let mut pairs = Vec::new();
-        for row in chosen {
-            let at = row as usize;
-            let stream =
-                table.get(streams.of(at) as usize).ok_or_else(|| damaged(UNKNOWN_STREAM))?;
-            attributes.collect(at, &plan.plan().attributes, &mut pairs);
-            let text = match &mut lines {
-                Some(lines) if leaves.lines => lines.get(at).map_err(damaged)?,
-                _ => "",
-            };
-            builder.push(TimestampNanos(times[at]), &stream.labels, text, &pairs, None);
+        if leaves.counts_without_rows(self.rest) {
+            let tally = self.tally(segment, leaves, &chosen);
+            return tally
+                .map(|tally| Some(Found::Tally(tally)))
+                .ok_or_else(|| segment.damaged(COLUMNS, UNKNOWN_STREAM));
         }
-        Ok(Some(builder.finish()))
+        let first_row = u64::from(self.granule()) * segment.granules().granule_rows as u64;
+        let rows = self.rows(plan, segment, leaves, &chosen)?;
+        Ok(Some(Found::Rows { first_row, rows }))
+    }
+
+    /// The rows of the answer, ascending.
+    fn choose(
+        &self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        leaves: &Leaves,
+        best: Option<&BestRows>,
+        stats: &mut ScanStats,
+    ) -> Result<Vec<u32>, SegmentError> {
+        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let mut lines = match &self.finishing {
+            Some(batch) if self.open() => Some(self.lines(segment, batch)?),
+            _ => None,
+        };
+        let attributes = RowAttributes::new(segment, leaves, self)?;
+        let table = segment.stream_table()?;
+        let limit = best.map_or(usize::MAX, BestRows::limit);
+        let mut chosen = Vec::with_capacity(self.rows.len().min(limit));
+        for candidate in self.most_promising_first(best) {
+            if chosen.len() == limit {
+                break;
+            }
+            let row = candidate.row as usize;
+            if candidate.open {
+                stats.lines_searched += 1;
+                let line = match &mut lines {
+                    Some(lines) => lines.get(row).map_err(damaged)?,
+                    None => "",
+                };
+                if !plan.line_matches(line) {
+                    continue;
+                }
+            }
+            if self.labels_open {
+                let stream = table.get(self.streams.of(row) as usize);
+                let stream = &stream.ok_or_else(|| damaged(UNKNOWN_STREAM))?.labels;
+                if !plan.attributes_match(|name| attributes.first(row, name))
+                    || !plan.labels_match(stream, |name| attributes.first_filled(row, name))
+                {
+                    continue;
+                }
+            }
+            chosen.push(candidate.row);
+        }
+        chosen.sort_unstable();
+        Ok(chosen)
     }
 
     /// The candidates in the order in which a limit takes them; as they lie when none is in sight.
-    fn most_promising_first(&self, times: &[i64], best: Option<&BestRows>) -> Vec<Candidate> {
+    fn most_promising_first(&self, best: Option<&BestRows>) -> Vec<Candidate> {
         let mut rows = self.rows.clone();
         let Some(best) = best.filter(|best| best.limit() < rows.len()) else { return rows };
-        let time = |candidate: &Candidate| times[candidate.row as usize];
+        let time = |candidate: &Candidate| self.times[candidate.row as usize];
         match best.direction() {
             Direction::Forward => rows.sort_by_key(time),
             Direction::Backward => rows.sort_by_key(|candidate| std::cmp::Reverse(time(candidate))),
         }
         rows
+    }
+
+    fn tally(mut self, segment: &LogSegment, leaves: &Leaves, chosen: &[u32]) -> Option<RowTally> {
+        if !leaves.level_wanted() {
+            self.levels.clear();
+        }
+        let mut runs: Vec<(u32, usize)> = Vec::new();
+        match &self.streams {
+            Streams::One(stream) => runs.push((*stream, chosen.len())),
+            Streams::Each(streams) => {
+                for (at, row) in chosen.iter().enumerate() {
+                    let stream = streams[*row as usize];
+                    match runs.last_mut() {
+                        Some((known, end)) if *known == stream => *end = at + 1,
+                        _ => runs.push((stream, at + 1)),
+                    }
+                }
+            }
+        }
+        if chosen.len() == self.times.len() {
+            return RowTally::new(segment, self.times, runs, self.levels);
+        }
+        let times = chosen.iter().map(|row| self.times[*row as usize]).collect();
+        let level = |row: &u32| self.levels.get(*row as usize).copied();
+        let levels = chosen.iter().filter_map(level).collect();
+        RowTally::new(segment, times, runs, levels)
+    }
+
+    fn rows(
+        &self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        leaves: &Leaves,
+        chosen: &[u32],
+    ) -> Result<LogBatch, SegmentError> {
+        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let mut lines = match &self.finishing {
+            Some(batch) if leaves.lines() => Some(self.lines(segment, batch)?),
+            _ => None,
+        };
+        let attributes = RowAttributes::new(segment, leaves, self)?;
+        let table = segment.stream_table()?;
+        let mut builder = LogBatchBuilder::new();
+        let mut pairs = Vec::new();
+        for row in chosen.iter().map(|row| *row as usize) {
+            let stream = table.get(self.streams.of(row) as usize);
+            let stream = stream.ok_or_else(|| damaged(UNKNOWN_STREAM))?;
+            attributes.collect(row, &plan.plan().attributes, &mut pairs);
+            let line = match &mut lines {
+                Some(lines) => lines.get(row).map_err(damaged)?,
+                None => "",
+            };
+            builder.push(TimestampNanos(self.times[row]), &stream.labels, line, &pairs, None);
+        }
+        Ok(builder.finish())
     }
 }
 
@@ -329,31 +392,51 @@ impl<'a> RowAttributes<'a> {
     fn new(
         segment: &'a LogSegment,
         leaves: &'a Leaves,
-        deciding: &'a GranuleBatch,
-        late: &'a GranuleBatch,
+        decided: &'a Decided,
     ) -> Result<Self, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let levels = if leaves.level_decides || leaves.level_wanted {
-            Some((segment.level_table()?, deciding.numbers("level").map_err(damaged)?))
+        let levels = if leaves.level_read() {
+            Some((segment.level_table()?, &decided.levels[..]))
         } else {
             None
         };
-        let column = |name: &'a String| late.promoted(name).map(|column| (name.as_str(), column));
-        let promoted =
-            leaves.promoted.iter().map(column).collect::<Result<_, _>>().map_err(damaged)?;
-        let rest = if leaves.rest { Some(late.attributes().map_err(damaged)?) } else { None };
+        let Some(late) = &decided.finishing else {
+            return Ok(Self { levels, promoted: Vec::new(), rest: None });
+        };
+        let column = |name: &'a str| late.promoted(name).map(|column| (name, column));
+        let promoted = leaves.promoted().map(column).collect::<Result<_, _>>().map_err(damaged)?;
+        let rest = if decided.rest { Some(late.attributes().map_err(damaged)?) } else { None };
         Ok(Self { levels, promoted, rest })
     }
 
     /// The first value of an attribute.
     fn first(&self, row: usize, name: &str) -> Option<&'a str> {
+        self.in_own_column(row, name).or_else(|| {
+            let own = name == DETECTED_LEVEL || self.has_own_column(name);
+            self.rest.filter(|_| !own)?.row(row).find(|(found, _)| *found == name).map(|(_, v)| v)
+        })
+    }
+
+    /// The first value of an attribute that is not empty.
+    fn first_filled(&self, row: usize, name: &str) -> Option<&'a str> {
+        let own = self.in_own_column(row, name).filter(|value| !value.is_empty());
+        own.or_else(|| {
+            let mut filled =
+                self.rest?.row(row).filter(|(found, value)| *found == name && !value.is_empty());
+            filled.next().map(|(_, value)| value)
+        })
+    }
+
+    fn has_own_column(&self, name: &str) -> bool {
+        self.promoted.iter().any(|(promoted, _)| *promoted == name)
+    }
+
+    fn in_own_column(&self, row: usize, name: &str) -> Option<&'a str> {
         if name == DETECTED_LEVEL {
             return self.level(row);
         }
-        if let Some((_, column)) = self.promoted.iter().find(|(promoted, _)| *promoted == name) {
-            return (!column.is_null(row)).then(|| column.value(row));
-        }
-        self.rest?.row(row).find(|(found, _)| *found == name).map(|(_, value)| value)
+        let (_, column) = self.promoted.iter().find(|(promoted, _)| *promoted == name)?;
+        (!column.is_null(row)).then(|| column.value(row))
     }
 
     fn level(&self, row: usize) -> Option<&'a str> {
@@ -371,22 +454,33 @@ impl<'a> RowAttributes<'a> {
         pairs.clear();
         match wanted {
             AttributeColumns::None => {}
-            AttributeColumns::Named(names) => {
-                let value = |name: &'b String| Some((name.as_str(), self.first(row, name)?));
-                pairs.extend(names.iter().filter_map(value));
+            AttributeColumns::All | AttributeColumns::Named(_) => {
+                let level = self.level(row).map(|level| (DETECTED_LEVEL, level));
+                let promoted = self
+                    .promoted
+                    .iter()
+                    .filter(|(_, column)| !column.is_null(row))
+                    .map(|(name, column)| (*name, column.value(row)));
+                let rest = self.rest.iter().flat_map(|rest| rest.row(row));
+                let all = level.into_iter().chain(promoted).chain(rest);
+                pairs.extend(all.filter(|(name, _)| wanted.wants(name)));
                 pairs.sort_by_key(|(name, _)| *name);
-                pairs.dedup_by_key(|(name, _)| *name);
-            }
-            AttributeColumns::All => {
-                pairs.extend(self.level(row).map(|level| (DETECTED_LEVEL, level)));
-                for (name, column) in &self.promoted {
-                    if !column.is_null(row) {
-                        pairs.push((*name, column.value(row)));
-                    }
+                if let AttributeColumns::Named(_) = wanted {
+                    keep_to_first_filled(pairs);
                 }
-                pairs.extend(self.rest.iter().flat_map(|rest| rest.row(row)));
-                pairs.sort_by_key(|(name, _)| *name);
             }
         }
     }
+}
+
+/// Of each name in sorted pairs, drops what stands behind the first that has a value.
+fn keep_to_first_filled(pairs: &mut Vec<(&str, &str)>) {
+    let mut filled: Option<&str> = None;
+    pairs.retain(|(name, value)| {
+        let behind = filled == Some(*name);
+        if !behind && !value.is_empty() {
+            filled = Some(*name);
+        }
+        !behind
+    });
 }

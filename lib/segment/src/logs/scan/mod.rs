@@ -15,62 +15,26 @@
 mod best;
 mod core;
 mod decide;
+mod leaves;
 mod narrow;
+mod numbers;
+mod stats;
+mod tally;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use record::{LogBatch, TenantId};
 use runtime::cpu::CpuPool;
-use serde::{Deserialize, Serialize};
 
+pub use self::core::Found;
 use self::core::{ScanCore, Step};
+pub use self::stats::ScanStats;
+pub use self::tally::{RowTally, StreamRun};
 use crate::logs::budget::{ScanBudget, ScanLimit};
 use crate::logs::error::SegmentError;
 use crate::logs::plan::{CompiledPlan, LogPlan};
 use crate::logs::segment::{Ask, Fetched, LogSegment};
-
-/// What a scan did: explains a query, and adds up over segments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ScanStats {
-    pub segments: u64,
-    pub granules_considered: u64,
-    pub granules_pruned_by_time: u64,
-    /// By streams, labels or levels.
-    pub granules_pruned_by_streams: u64,
-    /// By patterns, words or fragments.
-    pub granules_pruned_by_words: u64,
-    /// By the token filter and token lengths.
-    pub granules_pruned_by_tokens: u64,
-    /// Not looked at because the limit was reached with better rows.
-    pub granules_skipped_by_limit: u64,
-    pub granules_read: u64,
-    /// Rows of the granules read.
-    pub rows_considered: u64,
-    /// Rows of these whose line had to be read to decide.
-    pub lines_searched: u64,
-    pub rows_matched: u64,
-    /// Bytes asked of the object store, opening not counted.
-    pub bytes_read: u64,
-}
-
-impl ScanStats {
-    /// Adds what another scan did.
-    pub fn add(&mut self, other: &Self) {
-        self.segments += other.segments;
-        self.granules_considered += other.granules_considered;
-        self.granules_pruned_by_time += other.granules_pruned_by_time;
-        self.granules_pruned_by_streams += other.granules_pruned_by_streams;
-        self.granules_pruned_by_words += other.granules_pruned_by_words;
-        self.granules_pruned_by_tokens += other.granules_pruned_by_tokens;
-        self.granules_skipped_by_limit += other.granules_skipped_by_limit;
-        self.granules_read += other.granules_read;
-        self.rows_considered += other.rows_considered;
-        self.lines_searched += other.lines_searched;
-        self.rows_matched += other.rows_matched;
-        self.bytes_read += other.bytes_read;
-    }
-}
 
 /// A scan under way.
 #[derive(Debug)]
@@ -81,6 +45,9 @@ pub struct LogScan {
     cpu: Option<Arc<CpuPool>>,
     /// What the core waits for.
     asked: Option<Ask>,
+    budget: Arc<ScanBudget>,
+    /// Time spent waiting for the store.
+    fetching: Duration,
     stats: ScanStats,
 }
 
@@ -95,7 +62,20 @@ impl LogSegment {
         budget: &Arc<ScanBudget>,
         cpu: Option<Arc<CpuPool>>,
     ) -> LogScan {
-        self.scan_with(ScanCore::new(self.clone(), Arc::clone(plan), Arc::clone(budget)), cpu)
+        self.start_scan(self.core(plan, budget, false), budget, cpu)
+    }
+
+    /// As [`LogSegment::scan`], for whoever counts: where only time, stream and level of the rows
+    /// are needed, they come as [`Found::Tally`].
+    pub fn scan_counting(
+        &self,
+        plan: &Arc<CompiledPlan>,
+        budget: &Arc<ScanBudget>,
+        cpu: Option<Arc<CpuPool>>,
+    ) -> LogScan {
+        // Among the best rows of a limit single rows come and go, so they stay rows.
+        let counting = plan.plan().limit.is_none();
+        self.start_scan(self.core(plan, budget, counting), budget, cpu)
     }
 
     /// Reads every row in the order in which they lie, holding at most `granules` decoded ones.
@@ -103,12 +83,29 @@ impl LogSegment {
         let all = LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new());
         let plan = CompiledPlan::new(&all).expect("a plan without filters compiles");
         let budget = Arc::new(ScanBudget::unlimited());
-        self.scan_with(ScanCore::new(self.clone(), Arc::new(plan), budget).ahead(granules), cpu)
+        let core = self.core(&Arc::new(plan), &budget, false).ahead(granules);
+        self.start_scan(core, &budget, cpu)
     }
 
-    fn scan_with(&self, core: ScanCore, cpu: Option<Arc<CpuPool>>) -> LogScan {
-        let stats = ScanStats::default();
-        LogScan { segment: self.clone(), core: Some(Box::new(core)), cpu, asked: None, stats }
+    fn core(&self, plan: &Arc<CompiledPlan>, budget: &Arc<ScanBudget>, counting: bool) -> ScanCore {
+        ScanCore::new(self.clone(), Arc::clone(plan), Arc::clone(budget), counting)
+    }
+
+    fn start_scan(
+        &self,
+        core: ScanCore,
+        budget: &Arc<ScanBudget>,
+        cpu: Option<Arc<CpuPool>>,
+    ) -> LogScan {
+        LogScan {
+            segment: self.clone(),
+            core: Some(Box::new(core)),
+            cpu,
+            asked: None,
+            budget: Arc::clone(budget),
+            fetching: Duration::ZERO,
+            stats: ScanStats::default(),
+        }
     }
 }
 
@@ -118,29 +115,47 @@ impl LogScan {
     /// # Errors
     /// When a limit was hit, the store did not deliver, or a part of the segment is damaged. The
     /// scan is over then.
-    pub async fn next(&mut self) -> Result<Option<LogBatch>, SegmentError> {
+    pub async fn next(&mut self) -> Result<Option<Found>, SegmentError> {
         loop {
             let fetched = match &self.asked {
-                Some(ask) => self.segment.fetch(ask).await?,
+                Some(ask) => {
+                    let started = self.budget.elapsed();
+                    let fetched = self.segment.fetch(ask).await?;
+                    self.fetching += self.budget.elapsed().saturating_sub(started);
+                    fetched
+                }
                 None => Fetched::default(),
             };
             self.asked = None;
             match self.step(fetched).await? {
                 Step::Fetch(ask) => self.asked = Some(ask),
-                Step::Rows(rows) => return Ok(Some(*rows)),
+                Step::Found(found) => return Ok(Some(*found)),
                 Step::Done => return Ok(None),
             }
         }
     }
 
-    /// All remaining rows and what the scan did.
+    /// The next rows of a scan that does not count, or `None` after the last.
+    ///
+    /// # Errors
+    /// As [`LogScan::next`].
+    pub async fn next_rows(&mut self) -> Result<Option<LogBatch>, SegmentError> {
+        while let Some(found) = self.next().await? {
+            if let Found::Rows { rows, .. } = found {
+                return Ok(Some(rows));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All remaining rows of a scan that does not count, and what the scan did.
     ///
     /// # Errors
     /// As [`LogScan::next`].
     pub async fn collect(mut self) -> Result<(Vec<LogBatch>, ScanStats), SegmentError> {
         let mut batches = Vec::new();
-        while let Some(batch) = self.next().await? {
-            batches.push(batch);
+        while let Some(rows) = self.next_rows().await? {
+            batches.push(rows);
         }
         Ok((batches, self.stats))
     }
@@ -168,7 +183,12 @@ impl LogScan {
             }
         };
         self.stats = *core.stats();
+        self.stats.fetch_nanos = nanos(self.fetching);
         self.core = Some(core);
         step
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

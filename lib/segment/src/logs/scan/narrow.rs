@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use record::DETECTED_LEVEL;
 use roaring::RoaringBitmap;
 
 use super::core::{ScanCore, WantedBlock};
 use crate::logs::error::SegmentError;
-use crate::logs::prune::{self, TextPruner, TokenHits};
+use crate::logs::prune::{self, TextPruner, TextRule, TokenHits};
 use crate::logs::sections::{INDEX, TOKENS};
 use crate::logs::segment::{Fetched, Part, checked};
 use crate::logs::streams::matching_streams;
@@ -19,11 +18,10 @@ use crate::logs::verdict::{CombinationId, PatternVerdicts, Verdict};
 impl ScanCore {
     /// The parts this plan needs that no one has read yet.
     pub(super) fn parts(&self) -> Vec<Part> {
-        let levels = self.leaves.level_decides() || self.leaves.level_wanted();
         let needed = [
             (Part::Streams, true),
-            (Part::Levels, levels),
-            (Part::Patterns, self.leaves.patterns()),
+            (Part::Levels, self.leaves.level_read()),
+            (Part::Patterns, self.leaves.patterns_read()),
             (Part::Index, self.needs_index()),
         ];
         let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);
@@ -31,7 +29,9 @@ impl ScanCore {
     }
 
     fn needs_index(&self) -> bool {
-        0 < self.plan.needles() || self.leaves.level_decides()
+        0 < self.plan.needles()
+            || self.leaves.level_decides()
+            || !self.plan.plan().label_matchers.is_empty()
     }
 
     pub(super) fn blocks(&self) -> Vec<WantedBlock> {
@@ -57,21 +57,12 @@ impl ScanCore {
             self.segment.keep(*part, sections)?;
         }
         let hits = self.look_up(blocks, &fetched.tokens)?;
-        let before = candidates.len();
         let candidates = self.prune_by_streams(candidates)?;
-        self.stats.granules_pruned_by_streams = before - candidates.len();
+        let candidates = self.prune_by_levels(candidates)?;
         let text = self.look_up_text(&hits)?;
-        let before = candidates.len();
-        let candidates = self.prune_by_words(text.as_ref(), candidates)?;
-        self.stats.granules_pruned_by_words = before - candidates.len();
-        let before = candidates.len();
-        let granules = &self.segment.granules().granules;
-        let mut candidates = prune::by_attributes(&self.plan, granules, &hits, candidates);
-        if let Some(text) = &text {
-            candidates = text.by_tokens(&self.plan, candidates);
-        }
-        self.stats.granules_pruned_by_tokens = before - candidates.len();
-        Ok(candidates)
+        let candidates = self.prune_by_text(text.as_ref(), candidates);
+        let candidates = self.prune_by_attributes(&hits, candidates)?;
+        self.prune_by_patterns(text.as_ref(), candidates)
     }
 
     fn look_up(
@@ -98,29 +89,53 @@ impl ScanCore {
         mut candidates: RoaringBitmap,
     ) -> Result<RoaringBitmap, SegmentError> {
         let damaged = |cause| self.segment.damaged(INDEX, cause);
+        let before = candidates.len();
         let plan = self.plan.plan();
         if self.needs_index() {
             let index = self.segment.index()?;
             candidates = prune::by_labels(index, &plan.matchers, candidates).map_err(damaged)?;
         }
-        if candidates.is_empty() {
+        if !candidates.is_empty() {
+            let wanted = matching_streams(self.segment.stream_table()?, &plan.matchers);
+            candidates &= prune::by_streams(&self.segment.granules().granules, &wanted);
+            self.decider.streams = wanted;
+        }
+        self.stats.granules_pruned_by_streams = before - candidates.len();
+        Ok(candidates)
+    }
+
+    fn prune_by_levels(
+        &mut self,
+        candidates: RoaringBitmap,
+    ) -> Result<RoaringBitmap, SegmentError> {
+        if candidates.is_empty() || !self.leaves.level_decides() {
             return Ok(candidates);
         }
-        let wanted = matching_streams(self.segment.stream_table()?, &plan.matchers);
-        candidates &= prune::by_streams(&self.segment.granules().granules, &wanted);
-        if self.leaves.level_decides() {
-            let (index, levels) = (self.segment.index()?, self.segment.level_table()?);
-            let matchers = &plan.attribute_matchers;
-            candidates = prune::by_levels(index, levels, matchers, candidates).map_err(damaged)?;
-            let accepts = |level: &Option<String>| {
-                let level = level.as_deref().unwrap_or("");
-                let of_level = matchers.iter().filter(|m| m.name() == DETECTED_LEVEL);
-                of_level.into_iter().all(|matcher| matcher.matches(level))
-            };
-            self.decider.levels = Some(levels.iter().map(accepts).collect());
+        let before = candidates.len();
+        let plan = self.plan.plan();
+        let (index, levels) = (self.segment.index()?, self.segment.level_table()?);
+        let left = prune::by_levels(index, levels, plan, candidates)
+            .map_err(|cause| self.segment.damaged(INDEX, cause))?;
+        let verdict = |level: &Option<String>| prune::level_verdict(level.as_deref(), plan);
+        self.decider.levels = Some(levels.iter().map(verdict).collect());
+        self.stats.granules_pruned_by_levels = before - left.len();
+        Ok(left)
+    }
+
+    fn prune_by_attributes(
+        &mut self,
+        hits: &TokenHits,
+        candidates: RoaringBitmap,
+    ) -> Result<RoaringBitmap, SegmentError> {
+        let before = candidates.len();
+        let granules = &self.segment.granules().granules;
+        let mut left = prune::by_attributes(&self.plan, granules, hits, candidates);
+        if !self.plan.plan().label_matchers.is_empty() {
+            left = prune::by_row_labels(&self.plan, self.segment.index()?, granules, hits, left)
+                .map_err(|cause| self.segment.damaged(INDEX, cause))?;
         }
-        self.decider.streams = wanted;
-        Ok(candidates)
+        self.stats.granules_pruned_by_attributes = before - left.len();
+        Ok(left)
     }
 
     fn look_up_text(&self, hits: &TokenHits) -> Result<Option<TextPruner>, SegmentError> {
@@ -132,24 +147,42 @@ impl ScanCore {
         pruner.map(Some).map_err(|cause| self.segment.damaged(INDEX, cause))
     }
 
-    /// Takes away granules that no line filter lets through, by words, fragments and patterns; what
-    /// is left gets the verdicts that go with the variables it may have.
-    fn prune_by_words(
+    /// Takes away granules that no line filter lets through, rule by rule.
+    fn prune_by_text(
+        &mut self,
+        text: Option<&TextPruner>,
+        mut candidates: RoaringBitmap,
+    ) -> RoaringBitmap {
+        let Some(text) = text else { return candidates };
+        for rule in TextRule::ALL {
+            let before = candidates.len();
+            candidates = text.prune(rule, &self.plan, candidates);
+            let pruned = before - candidates.len();
+            match rule {
+                TextRule::Words => self.stats.granules_pruned_by_words = pruned,
+                TextRule::Fragments => self.stats.granules_pruned_by_fragments = pruned,
+                TextRule::TokenLengths => self.stats.granules_pruned_by_token_lengths = pruned,
+                TextRule::Tokens => self.stats.granules_pruned_by_tokens = pruned,
+            }
+        }
+        candidates
+    }
+
+    /// Takes away granules that no pattern lets a line through of; what is left gets the verdicts
+    /// that go with the variables it may have.
+    fn prune_by_patterns(
         &mut self,
         text: Option<&TextPruner>,
         candidates: RoaringBitmap,
     ) -> Result<RoaringBitmap, SegmentError> {
         let filters = self.plan.filters();
-        if filters.is_empty() {
+        if filters.is_empty() || candidates.is_empty() {
             return Ok(candidates);
         }
         let granules = &self.segment.granules().granules;
         let patterns = self.segment.pattern_table()?;
         let mut verdicts = PatternVerdicts::new(patterns);
-        let candidates = match text {
-            Some(text) => text.by_words(&self.plan, candidates),
-            None => candidates,
-        };
+        let before = candidates.len();
         let mut left = RoaringBitmap::new();
         let mut possible: Vec<(CombinationId, bool)> = Vec::new();
         for granule in candidates {
@@ -170,6 +203,7 @@ impl ScanCore {
             }
         }
         self.decider.verdicts = Some(verdicts);
+        self.stats.granules_pruned_by_patterns = before - left.len();
         Ok(left)
     }
 }
