@@ -150,6 +150,7 @@ async fn fill(catalog: &Catalog, store: &Arc<dyn ObjectStore>, bytes: u64) -> (u
             created_ms: segments,
             footer_bytes: built.footer_bytes,
             level: 0,
+            class: String::new(),
         };
         store.put(&meta.location(), built.bytes.clone().into()).await.unwrap();
         catalog.commit(vec![Op::AddSegments { segments: vec![meta] }]).await.unwrap();
