@@ -335,6 +335,15 @@ impl Decided {
         rows
     }
 
+    fn lines<'a>(
+        &'a self,
+        segment: &'a LogSegment,
+        batch: &'a GranuleBatch,
+    ) -> Result<Lines<'a>, SegmentError> {
+        let table = segment.pattern_table()?;
+        batch.lines(table, &self.patterns).map_err(|cause| segment.damaged(COLUMNS, cause))
+    }
+
     fn tally(mut self, segment: &LogSegment, leaves: &Leaves, chosen: &[u32]) -> Option<RowTally> {
         if !leaves.level_wanted() {
             self.levels.clear();
