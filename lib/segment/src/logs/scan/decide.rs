@@ -265,16 +265,6 @@ impl Decided {
         Ok(Some(Found::Rows { first_row, rows }))
     }
 
-    /// The lines in `batch`, whichever way the segment keeps them.
-    fn lines<'a>(
-        &'a self,
-        segment: &'a LogSegment,
-        batch: &'a GranuleBatch,
-    ) -> Result<Lines<'a>, SegmentError> {
-        let lines = batch.lines(segment.pattern_table()?, &self.patterns);
-        lines.map_err(|cause| segment.damaged(COLUMNS, cause))
-    }
-
     /// The rows of the answer, ascending.
     fn choose(
         &self,
@@ -335,6 +325,7 @@ impl Decided {
         rows
     }
 
+    /// The lines in `batch`, whichever way the segment keeps them.
     fn lines<'a>(
         &'a self,
         segment: &'a LogSegment,
