@@ -2,8 +2,8 @@
 //!
 //! Setting up a Parquet reader costs more than decoding the 8,192 numbers of a page, and a scan
 //! reads thousands of pages. So the columns that decide rows (time, stream, level, pattern) are
-//! decoded here: the page's header (Thrift's compact protocol), zstd, then PLAIN or
-//! DELTA_BINARY_PACKED.
+//! decoded here: the page's header (Thrift's compact protocol), zstd, then PLAIN,
+//! BYTE_STREAM_SPLIT or DELTA_BINARY_PACKED.
 //!
 //! What always holds: what a page says is checked before it is believed, so any bytes give numbers
 //! or [`Malformed`]; a page of another encoding, page kind or compression gives `None`, and the
@@ -56,6 +56,7 @@ impl PageDecoder {
                 let word = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes);
                 Ok(Some(words.map(word).collect::<Result<_, _>>().map_err(|_| CUT_SHORT)?))
             }
+            BYTE_STREAM_SPLIT => split_words(plain, rows).map(Some),
             DELTA_BINARY_PACKED => {
                 let numbers = delta_binary_packed(plain, rows)?;
                 // A 32-bit column wraps at 32 bits.
@@ -153,6 +154,7 @@ fn all_zero(mut levels: &[u8], rows: usize) -> Result<bool, Malformed> {
 const DATA_PAGE: i64 = 0;
 const PLAIN: i64 = 0;
 const DELTA_BINARY_PACKED: i64 = 5;
+const BYTE_STREAM_SPLIT: i64 = 9;
 
 /// What is read of Parquet's `PageHeader`.
 #[derive(Debug, Default)]
@@ -283,6 +285,14 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
 
 fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Decodes BYTE_STREAM_SPLIT of 32-bit numbers: all lowest bytes, then all second ones, and so on.
+fn split_words(plain: &[u8], rows: usize) -> Result<Vec<u32>, Malformed> {
+    let part = |n: usize| plain.get(n * rows..(n + 1) * rows).ok_or(CUT_SHORT);
+    let (low, second, third, high) = (part(0)?, part(1)?, part(2)?, part(3)?);
+    let words = low.iter().zip(second).zip(third.iter().zip(high));
+    Ok(words.map(|((a, b), (c, d))| u32::from_le_bytes([*a, *b, *c, *d])).collect())
 }
 
 /// Decodes DELTA_BINARY_PACKED: blocks of differences, each block with its least difference and
