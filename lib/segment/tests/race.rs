@@ -8,7 +8,6 @@
 mod server;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::StreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -18,6 +17,7 @@ use segment::catalog::{Catalog, CatalogOptions, Op, PREFIX, doctor};
 use segment::store::{self, StoreSection};
 use segment::{SegmentId, SegmentKind, SegmentMeta};
 use serde_json::Value;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,16 +59,20 @@ struct Acknowledged {
 
 async fn race(store: &Arc<dyn ObjectStore>, writers: i32, commits: i64) {
     let clock = SystemClock::new();
-    let left = Arc::new(AtomicI64::new(commits));
+    // Each has a share of its own: whoever loses a number waits a little, so that from a common
+    // pot a fast winner would take all.
+    let share = commits / i64::from(writers);
+    let commits = share * i64::from(writers);
+    let ready = Arc::new(Barrier::new(writers as usize));
     let mut racing = JoinSet::new();
     for partition in 0..writers {
-        racing.spawn(write(Arc::clone(store), partition, Arc::clone(&left)));
+        racing.spawn(write(Arc::clone(store), partition, share, Arc::clone(&ready)));
     }
     let mut acknowledged = Vec::new();
     let mut catalogs = Vec::new();
     while let Some(ended) = racing.join_next().await {
         let (catalog, made) = ended.unwrap();
-        assert!(!made.is_empty(), "a writer starved");
+        assert_eq!(made.len() as i64, share);
         catalogs.push(catalog);
         acknowledged.extend(made);
     }
@@ -97,12 +101,13 @@ async fn race(store: &Arc<dyn ObjectStore>, writers: i32, commits: i64) {
     }
 }
 
-/// Takes a partition and publishes one message a commit, each time replacing its last segment,
-/// until `left` is used up.
+/// Takes a partition and, once all have theirs, publishes one message a commit, each time replacing
+/// its last segment.
 async fn write(
     store: Arc<dyn ObjectStore>,
     partition: i32,
-    left: Arc<AtomicI64>,
+    share: i64,
+    ready: Arc<Barrier>,
 ) -> (Catalog, Vec<Acknowledged>) {
     let topic = || "logs".to_owned();
     let writer = format!("http://indexer-{partition}:3100");
@@ -111,10 +116,8 @@ async fn write(
     let epoch =
         catalog.commit(vec![take]).await.unwrap().partition("logs", partition).unwrap().epoch;
     let mut made: Vec<Acknowledged> = Vec::new();
-    for from in 0.. {
-        if left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            break;
-        }
+    ready.wait().await;
+    for from in 0..share {
         let meta = segment(partition, from);
         let segment = meta.id;
         let mut ops = vec![Op::AddSegments { segments: vec![meta] }];
