@@ -33,13 +33,14 @@ async fn a_store_that_is_away_delays_and_loses_nothing() {
         writer.write(lines / 100);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // A record that waits too long for its last piece, as for a server to stop, is sent in two.
+    writer.finish();
     assert!(cluster.deployment().s3.stop().unwrap(), "a server of our own is needed");
     let started = now();
     let mut held_max: f64 = 0.0;
     while started.elapsed() < length {
         if writer.written.len() < lines {
             writer.write(lines / 40);
-            // A record that waits too long for its last piece is sent in two.
             writer.finish();
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
