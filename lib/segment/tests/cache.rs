@@ -56,7 +56,7 @@ async fn a_range_is_read_once_and_near_ranges_together() {
     check(&cached, &ranges()).await;
     check(&cached, &ranges()[7..9]).await;
     assert_eq!(faults.requests(Operation::Get, "one"), requests);
-    check(&cached, &[5..6]).await;
+    check(&cached, std::slice::from_ref(&(5..6))).await;
     assert_eq!(faults.requests(Operation::Get, "one"), requests + 1);
 }
 
