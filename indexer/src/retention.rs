@@ -1,6 +1,6 @@
 //! How long rows are kept, and taking away those that are too old or too many.
 //!
-//! A [`Rule`] names the streams it is for by tenant and selector, and how long their rows are kept.
+//! A rule names the streams it is for by tenant and selector, and how long their rows are kept.
 //! Of several rules that match a stream **the longest wins**; where none matches, the default age
 //! holds. Rows are sorted into segments by the rule that won: its name is the segment's *class*. So
 //! a rule's age may be changed at any time and holds for all that was published under its name; a

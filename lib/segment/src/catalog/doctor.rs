@@ -1,6 +1,6 @@
 //! Whether a store can hold a catalog, and whether the catalog in it is sound.
 //!
-//! [`probe`] asks whether the store's create-only put is really atomic; [`audit`] reads everything.
+//! [`probe`] asks whether the store's create-only put is really atomic; [`audit()`] reads everything.
 //!
 //! The catalog's safety rests on it: of any number of writers creating one object exactly one
 //! succeeds, and the object is the winner's. Some gateways accept the condition and ignore it, or
