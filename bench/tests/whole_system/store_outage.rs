@@ -35,6 +35,8 @@ async fn a_store_that_is_away_delays_and_loses_nothing() {
     }
     // A record that waits too long for its last piece, as for a server to stop, is sent in two.
     writer.finish();
+    // Partitions are acquired in the catalog, so the indexer must have its own by then.
+    cluster.wait_for(&writer.written, writer.range(), Duration::from_secs(60)).await;
     assert!(cluster.deployment().s3.stop().unwrap(), "a server of our own is needed");
     let started = now();
     let mut held_max: f64 = 0.0;
