@@ -1,4 +1,5 @@
 # Shared by .ci/kafka and .ci/s3: one server in one folder, started and stopped safely by anyone.
+# .ci/duckdb shares how things are fetched.
 #
 # A folder (DIR) holds one instance: `lock` serialises start and stop, `pid` and `env` exist while
 # it runs, `log` is its output, `data` survives a stop, `ports` keeps its ports the same.
@@ -22,6 +23,17 @@ with_lock() {
   flock -w 600 9 || die "another process holds $file for 10 minutes"
   "$@"
   exec 9>&-
+}
+
+# python_venv FOLDER REQUIREMENT: makes a Python environment of its own with a package from PyPI.
+python_venv() {
+  need python3 "install python3 and python3-venv"
+  python3 -c 'import ensurepip, venv' 2>/dev/null || die "python3 has no venv: install python3-venv"
+  say "fetching $2 from PyPI"
+  rm -rf "$1"
+  python3 -m venv "$1" >&2
+  "$1/bin/python" -m pip install -q --disable-pip-version-check "$2" >&2 ||
+    { rm -rf "$1"; die "pip could not fetch $2; is PyPI reachable?"; }
 }
 
 free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
