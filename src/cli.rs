@@ -112,15 +112,22 @@ pub(crate) struct DlqReplayArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Which store is looked at, and what is asked of it.
+/// Which store is looked at.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct SegmentsArgs {
+pub(crate) struct StoreArgs {
     /// Configuration file whose `store` section says where segments are [default: a local folder].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Folder that a local store's path is below [default: ./millrace-data].
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Which store is looked at, and what is asked of it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SegmentsArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     #[command(subcommand)]
     pub(crate) command: SegmentsCommand,
 }
@@ -412,7 +419,7 @@ mod tests {
             let Some(Command::Segments(args)) = parse(line).unwrap().command else {
                 panic!("segments");
             };
-            assert_eq!(args.config, Some(PathBuf::from("i.yaml")));
+            assert_eq!(args.store.config, Some(PathBuf::from("i.yaml")));
             let SegmentsCommand::Ls { filter, output } = args.command else { panic!("ls") };
             assert_eq!((filter.kind.as_deref(), output), (Some("logs"), ListForm::Json));
         }

@@ -6,6 +6,7 @@ mod entries;
 mod explain;
 mod follow;
 mod print;
+mod published;
 mod segments;
 mod time;
 

@@ -4,49 +4,19 @@
 //! is written but by `sweep --delete`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
-use object_store::ObjectStore;
-use runtime::clock::{SharedClock, SystemClock};
-use segment::catalog::{Catalog, CatalogOptions, PREFIX};
-use segment::{SegmentId, SegmentMeta, inspect, store};
+use anyhow::bail;
+use segment::{SegmentId, SegmentMeta, inspect};
 use serde_json::{Value, json};
 
 use super::print::Printer;
+use super::published::Published;
 use super::time::rfc3339_millis;
 use crate::cli::{ListForm, SegmentsArgs, SegmentsCommand, SegmentsFilter};
-use crate::config::{Config, Overrides};
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// A store and the catalog in it.
-struct Published {
-    store: Arc<dyn ObjectStore>,
-    catalog: Catalog,
-    clock: SharedClock,
-    grace: Duration,
-}
-
 impl Published {
-    async fn open(args: &SegmentsArgs) -> anyhow::Result<Self> {
-        let overrides = Overrides { data_dir: args.data_dir.clone(), listen: None };
-        let config = match &args.config {
-            Some(path) => Config::read(path, false, &overrides)?,
-            None => Config::without_file(&overrides)?,
-        };
-        let section = &config.file.store;
-        let store = store::open(section, &config.file.data_dir).context("open the store")?;
-        let clock = SystemClock::shared();
-        let options = CatalogOptions::new(Arc::clone(&clock), "millrace segments");
-        let catalog =
-            Catalog::open(Arc::clone(&store), PREFIX, options).await.with_context(|| {
-                format!("open the catalog in {}", section.target(&config.file.data_dir))
-            })?;
-        let grace = Duration::from_secs(config.file.indexer.sweep.grace_secs);
-        Ok(Self { store, catalog, clock, grace })
-    }
-
     /// The segments that pass the filter, by kind, tenant and time.
     fn segments(&self, filter: &SegmentsFilter) -> Vec<Arc<SegmentMeta>> {
         let state = self.catalog.state();
@@ -74,7 +44,7 @@ impl Published {
 
 /// Runs one of the commands.
 pub(crate) async fn run(args: SegmentsArgs) -> anyhow::Result<()> {
-    let published = Published::open(&args).await?;
+    let published = Published::open(&args.store, "millrace segments").await?;
     let printer = Printer::new(crate::cli::Output::Raw);
     match args.command {
         SegmentsCommand::Ls { filter, output } => list(&published, &filter, output, &printer),
