@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Catalog(CatalogCommand),
     /// Look at published segments: list, inspect, verify, sweep.
     Segments(SegmentsArgs),
+    /// Write published log lines into a Parquet file.
+    ///
+    /// Columns are time, line, labels and attributes. Segments follow each other from old to new;
+    /// within a segment rows are ordered by stream, then time. Reads the store, not a server: what
+    /// no indexer has published yet is not in the file.
+    Export(ExportArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +178,26 @@ pub(crate) struct SegmentsFilter {
     /// Only `logs` or `samples`.
     #[arg(long, value_parser = ["logs", "samples"], value_name = "KIND")]
     pub(crate) kind: Option<String>,
+}
+
+/// Which rows are exported, from where and to where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// LogQL stream selector, such as '{namespace="shop"}'; without it, every stream.
+    pub(crate) selector: Option<String>,
+    /// Parquet file to write; it gets this name once it is whole.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Replace the file where there is one.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Only this tenant's; needed where several have rows.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -425,6 +451,19 @@ mod tests {
         }
         assert!(parse("millrace segments").is_err());
         assert!(parse("millrace segments ls --kind traces").is_err());
+    }
+
+    #[test]
+    fn an_export_needs_a_file_and_may_do_without_a_selector() {
+        let Some(Command::Export(args)) =
+            parse("millrace export --out a.parquet --config i.yaml").unwrap().command
+        else {
+            panic!("export");
+        };
+        assert_eq!((args.selector, args.force), (None, false));
+        assert_eq!(args.range.since, Duration::from_secs(3_600));
+        assert!(parse("millrace export {a=\"b\"} --since 1h").is_err());
+        assert!(parse("millrace export --out a.parquet --since 1h --from 0").is_err());
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! Client commands: asking a running Millrace from a terminal, and the queue's dead letters.
+//! Client commands: asking a running Millrace from a terminal, the queue's dead letters, and what
+//! is published.
 
 mod api;
 mod dlq;
 mod entries;
 mod explain;
+mod export;
 mod follow;
 mod print;
 mod published;
 mod segments;
 mod time;
+mod unfinished;
 
 use std::future::Future;
 use std::io;
@@ -23,6 +26,7 @@ use entries::Entry;
 use follow::Follow;
 use print::Printer;
 
+pub(crate) use export::run as export;
 pub(crate) use segments::run as segments;
 
 /// Runs a client command to its end. A reader that went away (`| head`) is no error.
@@ -32,6 +36,8 @@ pub(crate) fn start(command: impl Future<Output = anyhow::Result<()>>) -> anyhow
         .build()
         .context("start the async runtime")?;
     let done = runtime.block_on(command);
+    // Nothing is waited for any more, such as a read that a signal has made needless.
+    runtime.shutdown_background();
     match done {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         other => other,

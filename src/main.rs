@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             client::start(catalog::doctor(args))
         }
         Some(Command::Segments(args)) => client::start(client::segments(args)),
+        Some(Command::Export(args)) => client::start(client::export(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! What a person at a terminal sees: the real binary, started as they would.
 
 mod catalog;
+mod export;
 mod support;
 
 use std::fs;

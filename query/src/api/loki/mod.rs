@@ -21,6 +21,8 @@ use crate::error::{LimitHit, QueryError};
 use crate::logql::{format_duration, parse_prometheus_duration};
 use error::ApiError;
 
+pub use time::parse_time;
+
 /// Version that gates in clients compare with: what is spoken here is this Loki's API.
 const LOKI_VERSION: &str = "3.8.0";
 

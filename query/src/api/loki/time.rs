@@ -9,7 +9,10 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 const SECONDS_CHARACTERS_MAX: usize = 10;
 
 /// Reads float seconds, integer seconds, integer nanoseconds or RFC 3339, as Unix nanoseconds.
-pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+///
+/// # Errors
+/// When the text is none of these, or a time out of range.
+pub fn parse_time(text: &str) -> Result<i64, String> {
     if text.contains('.')
         && let Ok(seconds) = text.parse::<f64>()
     {
