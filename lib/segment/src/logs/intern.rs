@@ -8,7 +8,17 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-const VACANT: u32 = u32::MAX;
+/// A slot of the table: a string's number, and the upper half of its hash in the upper half, so
+/// that most lookups touch the table and the string and nothing between.
+type Slot = u64;
+
+const VACANT: Slot = u64::MAX;
+
+const NUMBER: u64 = u32::MAX as u64;
+
+fn slot_of(id: u32, hash: u64) -> Slot {
+    u64::from(id) | hash & !NUMBER
+}
 
 #[derive(Debug)]
 pub(crate) struct Interner {
@@ -16,7 +26,7 @@ pub(crate) struct Interner {
     ends: Vec<usize>,
     hashes: Vec<u64>,
     /// Open addressing, a power of two long, at most three quarters full.
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
 }
 
 /// What [`Interner::probe`] found.
@@ -65,11 +75,12 @@ impl Interner {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         loop {
-            let id = self.slots[slot];
-            if id == VACANT {
+            let found = self.slots[slot];
+            if found == VACANT {
                 return Probe::Absent(Place { hash, slot });
             }
-            if self.hashes[id as usize] == hash && self.get(id) == text {
+            let id = (found & NUMBER) as u32;
+            if found == slot_of(id, hash) && self.get(id) == text {
                 return Probe::Known(id);
             }
             slot = (slot + 1) & mask;
@@ -82,7 +93,7 @@ impl Interner {
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
         self.hashes.push(place.hash);
-        self.slots[place.slot] = id;
+        self.slots[place.slot] = slot_of(id, place.hash);
         if self.slots.len() < self.len() / 3 * 4 {
             self.grow();
         }
@@ -104,7 +115,7 @@ impl Interner {
         // no probe needs the slot it leaves empty.
         for id in (len..self.len()).rev() {
             let mut slot = self.hashes[id] as usize & mask;
-            while self.slots[slot] != id as u32 {
+            while self.slots[slot] & NUMBER != id as u64 {
                 slot = (slot + 1) & mask;
             }
             self.slots[slot] = VACANT;
@@ -129,7 +140,7 @@ impl Interner {
             while slots[slot] != VACANT {
                 slot = (slot + 1) & mask;
             }
-            slots[slot] = id as u32;
+            slots[slot] = slot_of(id as u32, *hash);
         }
         self.slots = slots;
     }

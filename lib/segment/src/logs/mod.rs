@@ -37,6 +37,7 @@ mod columns;
 mod condition;
 mod error;
 mod export;
+mod frame;
 mod granule;
 mod index;
 mod inspect;

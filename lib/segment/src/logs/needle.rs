@@ -7,15 +7,15 @@
 //!
 //! - a token with separators on both sides *inside the needle* is a whole token of the line;
 //! - the first or last token may be the end or the start of a longer one: it is **open** there;
-//! - a digit-free whole token stands in the line's pattern as it is; an open one stands there or
-//!   is part of a variable's fragment; a token with a digit is a placeholder in the pattern.
+//! - a digit-free whole token stands in the line's pattern as it is or is a widened place; an open
+//!   one may also be part of a variable's fragment; a token with a digit is a placeholder.
 //!
 //! What always holds: each test here passes on every line, pattern or term that *could* come from
 //! a line with the needle in it. It may pass on more.
 
 use std::fmt::Write as _;
 
-use super::pattern::PLACEHOLDER;
+use super::pattern::{PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::token::{ByteClass, class};
 
 /// Ranges a class may have to take part; wider ones hardly select.
@@ -158,30 +158,33 @@ impl Needle {
         let mut out = String::new();
         for stretch in self.stretches() {
             let open = stretch.open_left || stretch.open_right;
-            let placeholder = format!(r"(?-u:\x{PLACEHOLDER:x})");
             if stretch.variable {
-                out.push_str(&placeholder);
-            } else if stretch.separators || !open {
+                out.push_str(&any_placeholder());
+            } else if stretch.separators {
                 write_regex(stretch.positions, &mut out);
             } else {
-                out.push_str("(?:");
-                write_regex(stretch.positions, &mut out);
-                out.push('|');
-                out.push_str(&placeholder);
-                out.push(')');
+                // A whole word is never a variable, an open one may be part of one.
+                let other = if open { any_placeholder() } else { token_placeholder() };
+                write_either(stretch.positions, &other, &mut out);
             }
         }
         out
     }
 
-    /// An expression that finds the needle in the static text of a pattern; `None` when it cannot
-    /// be there, for it has a digit.
+    /// An expression over pattern bytes that matches every pattern whose lines could contain the
+    /// needle without touching a variable; `None` when none could, for it has a digit.
     pub(crate) fn static_regex(&self) -> Option<String> {
         if self.positions.iter().any(|position| position.class == ByteClass::Digit) {
             return None;
         }
         let mut out = String::new();
-        write_regex(&self.positions, &mut out);
+        for stretch in self.stretches() {
+            if stretch.separators {
+                write_regex(stretch.positions, &mut out);
+            } else {
+                write_either(stretch.positions, &token_placeholder(), &mut out);
+            }
+        }
         Some(out)
     }
 
@@ -213,6 +216,23 @@ impl Needle {
         }
         stretches
     }
+}
+
+fn token_placeholder() -> String {
+    format!(r"(?-u:\x{TOKEN_PLACEHOLDER:x})")
+}
+
+fn any_placeholder() -> String {
+    format!(r"(?-u:[\x{TOKEN_PLACEHOLDER:x}\x{PLACEHOLDER:x}])")
+}
+
+/// An expression for `positions`, or for what may stand in their place.
+fn write_either(positions: &[Position], other: &str, out: &mut String) {
+    out.push_str("(?:");
+    write_regex(positions, out);
+    out.push('|');
+    out.push_str(other);
+    out.push(')');
 }
 
 impl Stretch<'_> {
@@ -298,7 +318,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::pattern::pattern_of;
+    use super::super::pattern::{pattern_of, wide_pattern_of};
     use super::super::token::{Piece, fragments, walk};
     use super::*;
 
@@ -350,11 +370,13 @@ mod tests {
         #[test]
         fn passes_wherever_the_needle_is(
             (before, needle, after) in ("[ab1 :é]{0,8}", "[ab1 :é]{1,4}", "[ab1 :é]{0,8}"),
+            wide in any::<u32>(),
         ) {
             let line = format!("{before}{needle}{after}");
             let loose = Needle::text(&needle).unwrap();
             let regex = regex::bytes::Regex::new(&loose.pattern_regex()).unwrap();
             prop_assert!(regex.is_match(&pattern_of(&line)), "{}", regex.as_str());
+            prop_assert!(regex.is_match(&wide_pattern_of(&line, wide)), "{}", regex.as_str());
             let (mut words, mut parts, mut variables) = (Vec::new(), Vec::new(), Vec::new());
             walk(line.as_bytes(), |piece| {
                 if let Piece::Token(token) = piece {

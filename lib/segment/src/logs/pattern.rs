@@ -1,8 +1,9 @@
 //! Patterns: the shapes of lines.
 //!
 //! A line's **pattern** is the line with each variable replaced by [`PLACEHOLDER`]; separators and
-//! digit-free words stay. The placeholder is a byte that no UTF-8 text contains, so a pattern says
-//! exactly which of its bytes every line of it has.
+//! digit-free words stay. Where words change from line to line as well ([`super::frame`]), the
+//! tokens in their place are replaced by [`TOKEN_PLACEHOLDER`]. The placeholders are bytes that no
+//! UTF-8 text contains, so a pattern says exactly which of its bytes every line of it has.
 //!
 //! What always holds: equal numbers mean equal patterns within a segment; number 0 means "none",
 //! and a row with it tells nothing about its line.
@@ -10,6 +11,7 @@
 //! Bounds: [`PATTERNS_MAX`], [`PATTERN_BYTES_MAX`], [`PATTERNS_BYTES_MAX`]; lines beyond them get
 //! number 0.
 
+use super::frame::Frames;
 use super::intern::{Interner, Probe};
 use super::pieces::Pieces;
 use super::token::{Variable, variables};
@@ -18,8 +20,12 @@ use crate::wire::{self, Malformed, Reader};
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;
 
-/// As many as [`Pieces`] copies at once.
-const PLACEHOLDER_COPIES: usize = 16;
+/// Stands for any token in a pattern, a word or a variable. Since format 3.
+pub(crate) const TOKEN_PLACEHOLDER: u8 = 0xfe;
+
+/// As many of either as [`Pieces`] copies at once.
+pub(crate) const PLACEHOLDERS: [u8; 16] = [PLACEHOLDER; 16];
+pub(crate) const TOKEN_PLACEHOLDERS: [u8; 16] = [TOKEN_PLACEHOLDER; 16];
 
 /// The number of "no pattern".
 pub(crate) const NO_PATTERN: u32 = 0;
@@ -39,6 +45,7 @@ pub(crate) const PATTERNS_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct PatternInterner {
     patterns: Interner,
+    frames: Frames,
     scratch: Pieces,
 }
 
@@ -49,29 +56,61 @@ pub(crate) struct Interned {
     pub(crate) first: bool,
 }
 
+/// Takes what stands in the place of a line's placeholders.
+pub(crate) trait Slots<'a> {
+    /// The line's next variable.
+    fn variable(&mut self, variable: Variable<'a>);
+
+    /// The line has more placeholders than variables: what was given of it is given again.
+    fn restart(&mut self);
+
+    /// A variable that was given before: the first `length` bytes of `from`.
+    fn variable_again(&mut self, from: &'a [u8], length: usize);
+
+    /// A word that is not in the pattern, as well.
+    fn word(&mut self, from: &'a [u8], length: usize);
+}
+
 impl PatternInterner {
-    /// Cuts `line` in one pass: `variable` gets its variables in order, the result is its pattern.
-    pub(crate) fn intern<'a>(
-        &mut self,
-        line: &'a [u8],
-        mut variable: impl FnMut(Variable<'a>),
-    ) -> Interned {
+    /// Cuts `line`, in one pass when its pattern is known: `slots` gets what the pattern leaves
+    /// out, in order.
+    pub(crate) fn intern<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
         let scratch = &mut self.scratch;
         scratch.truncate(0);
         let last = variables(line, |from, before, found| {
             scratch.put(from, before);
-            scratch.put(&[PLACEHOLDER; PLACEHOLDER_COPIES], 1);
-            variable(found);
+            scratch.put(&PLACEHOLDERS, 1);
+            slots.variable(found);
         });
         scratch.put(last, last.len());
         match self.patterns.probe(self.scratch.as_bytes()) {
-            Probe::Known(id) => Interned { pattern: id + 1, first: false },
-            Probe::Absent(_) if self.full() => Interned { pattern: NO_PATTERN, first: false },
-            Probe::Absent(place) => Interned {
-                pattern: self.patterns.insert(place, self.scratch.as_bytes()) + 1,
-                first: true,
-            },
+            Probe::Known(id) => self.known(id),
+            Probe::Absent(_) => self.intern_new(line, slots),
         }
+    }
+
+    /// Interns a line whose variables alone make no known pattern.
+    fn intern_new<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
+        let frame = self.frames.of(line);
+        if let Some(frame) = frame.filter(|frame| self.frames.widened(*frame)) {
+            self.scratch.truncate(0);
+            self.frames.cut(frame, line, &mut self.scratch, slots);
+        }
+        match self.patterns.probe(self.scratch.as_bytes()) {
+            Probe::Known(id) => self.known(id),
+            Probe::Absent(_) if self.full() => Interned { pattern: NO_PATTERN, first: false },
+            Probe::Absent(place) => {
+                let id = self.patterns.insert(place, self.scratch.as_bytes());
+                self.frames.add(frame, id, &self.patterns);
+                Interned { pattern: id + 1, first: true }
+            }
+        }
+    }
+
+    #[inline]
+    fn known(&mut self, id: u32) -> Interned {
+        self.frames.row(id);
+        Interned { pattern: id + 1, first: false }
     }
 
     /// How many there are, "none" not counted.
@@ -144,11 +183,54 @@ impl PatternTable {
     }
 }
 
+/// Keeps what fills the slots.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct SlotList<'a>(pub(crate) Vec<&'a [u8]>);
+
+#[cfg(test)]
+impl<'a> Slots<'a> for SlotList<'a> {
+    fn variable(&mut self, variable: Variable<'a>) {
+        self.0.push(variable.bytes());
+    }
+
+    fn restart(&mut self) {
+        self.0.clear();
+    }
+
+    fn variable_again(&mut self, from: &'a [u8], length: usize) {
+        self.0.push(&from[..length]);
+    }
+
+    fn word(&mut self, from: &'a [u8], length: usize) {
+        self.0.push(&from[..length]);
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn pattern_of(line: &str) -> Vec<u8> {
     let mut interner = PatternInterner::default();
-    interner.intern(line.as_bytes(), |_| {});
+    interner.intern(line.as_bytes(), &mut SlotList::default());
     interner.last().to_vec()
+}
+
+/// A pattern that lines like this one may have: the places in `wide` are widened.
+#[cfg(test)]
+pub(crate) fn wide_pattern_of(line: &str, wide: u32) -> Vec<u8> {
+    let mut pattern = Vec::new();
+    let mut place = 0;
+    super::token::walk(line.as_bytes(), |piece| match piece {
+        super::token::Piece::Separators(text) => pattern.extend_from_slice(text),
+        super::token::Piece::Token(token) => {
+            match (wide >> (place % 32) & 1, token.variable) {
+                (1, _) => pattern.push(TOKEN_PLACEHOLDER),
+                (_, true) => pattern.push(PLACEHOLDER),
+                _ => pattern.extend_from_slice(token.bytes),
+            }
+            place += 1;
+        }
+    });
+    pattern
 }
 
 #[cfg(test)]
@@ -162,50 +244,57 @@ mod tests {
     #[test]
     fn lines_of_one_shape_share_a_pattern() {
         let mut interner = PatternInterner::default();
-        let mut variables = Vec::new();
-        let one = interner.intern(b"GET /a/17 took 3ms", |v| variables.push(v.bytes()));
-        let two = interner.intern(b"GET /a/x9 took 41s", |v| variables.push(v.bytes()));
-        assert_eq!(variables, [&b"17"[..], b"3ms", b"x9", b"41s"]);
+        let mut variables = SlotList::default();
+        let one = interner.intern(b"GET /a/17 took 3ms", &mut variables);
+        let two = interner.intern(b"GET /a/x9 took 41s", &mut variables);
+        assert_eq!(variables.0, [&b"17"[..], b"3ms", b"x9", b"41s"]);
         assert_eq!((one.pattern, one.first), (1, true));
         assert_eq!((two.pattern, two.first), (1, false));
         assert_eq!(interner.last(), b"GET /a/\xff took \xff");
-        assert_eq!(interner.intern(b"", |_| {}).pattern, 2, "an empty line has a pattern too");
+        assert_eq!(
+            interner.intern(b"", &mut SlotList::default()).pattern,
+            2,
+            "an empty line has a pattern too"
+        );
     }
 
     #[test]
     fn a_long_pattern_is_none() {
         let mut interner = PatternInterner::default();
         let long = "word ".repeat(1_000);
-        assert_eq!(interner.intern(long.as_bytes(), |_| {}).pattern, NO_PATTERN);
-        assert_eq!(interner.intern(b"short", |_| {}).pattern, 1);
+        assert_eq!(interner.intern(long.as_bytes(), &mut SlotList::default()).pattern, NO_PATTERN);
+        assert_eq!(interner.intern(b"short", &mut SlotList::default()).pattern, 1);
     }
 
     #[test]
     fn the_table_is_capped_by_count() {
         let mut interner = PatternInterner::default();
-        let name = |mut i: usize| {
-            let mut word = String::from("w");
-            while 0 < i {
-                word.push(char::from(b'a' + (i % 26) as u8));
-                i /= 26;
-            }
-            word
+        // By separators: words alone would share a pattern before long.
+        let name = |i: usize| -> String {
+            (0..16).map(|bit| if i >> bit & 1 == 0 { "w," } else { "w;" }).collect()
         };
         for i in 0..PATTERNS_MAX {
-            assert_ne!(interner.intern(name(i).as_bytes(), |_| {}).pattern, NO_PATTERN);
+            assert_ne!(
+                interner.intern(name(i).as_bytes(), &mut SlotList::default()).pattern,
+                NO_PATTERN
+            );
         }
-        assert_eq!(interner.intern(b"one more", |_| {}).pattern, NO_PATTERN);
-        assert_eq!(interner.intern(name(7).as_bytes(), |_| {}).pattern, 8, "known ones stay known");
+        assert_eq!(interner.intern(b"one more", &mut SlotList::default()).pattern, NO_PATTERN);
+        assert_eq!(
+            interner.intern(name(7).as_bytes(), &mut SlotList::default()).pattern,
+            8,
+            "known ones stay known"
+        );
     }
 
     proptest! {
         #[test]
         fn a_line_is_its_pattern_with_variables_put_back(line in any::<String>()) {
             let mut interner = PatternInterner::default();
-            let mut variables = Vec::new();
-            interner.intern(line.as_bytes(), |v| variables.push(v.bytes()));
+            let mut variables = SlotList::default();
+            interner.intern(line.as_bytes(), &mut variables);
             let mut rebuilt = Vec::new();
-            let mut next = variables.into_iter();
+            let mut next = variables.0.into_iter();
             for byte in interner.last() {
                 match *byte {
                     PLACEHOLDER => rebuilt.extend_from_slice(next.next().unwrap()),

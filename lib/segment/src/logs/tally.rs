@@ -10,7 +10,7 @@
 use super::granule::{Complete, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
-use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER};
+use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::token::{Piece, Variable, fragments, walk};
 use super::token_filter::{TokenFilterBuilder, selective, token_hash};
 
@@ -26,6 +26,9 @@ const FRAGMENTS_PER_GRANULE_MAX: usize = 8_192;
 
 /// Bytes of all distinct fragments of a segment.
 const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of all distinct words of a segment that are not in patterns, beside those that are.
+const WORDS_BYTES_MAX: usize = 16 << 20;
 
 /// Stands in a pattern's list of words for one that is too long to be a term.
 const LONG_WORD: u32 = u32::MAX;
@@ -67,6 +70,14 @@ impl Tally {
         if !known && !variable.plain && self.complete().fragments {
             let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
             self.complete_mut().fragments = met;
+        }
+    }
+
+    /// Counts a word of a line that is not in its pattern.
+    #[inline]
+    pub(crate) fn word(&mut self, word: &[u8]) {
+        if self.complete().words && !self.words.meet_alone(word, self.granule + 1) {
+            self.complete_mut().words = false;
         }
     }
 
@@ -184,7 +195,7 @@ impl Words {
         walk(pattern, |piece| {
             // Between its separators a placeholder reads as a token of its own.
             let Piece::Token(token) = piece else { return };
-            if token.bytes == [PLACEHOLDER] {
+            if matches!(token.bytes, [PLACEHOLDER | TOKEN_PLACEHOLDER]) {
                 return;
             }
             let word = if TERM_BYTES_MAX < token.bytes.len() {
@@ -213,19 +224,40 @@ impl Words {
                 whole = false;
                 continue;
             }
-            let stamp = &mut self.word_stamps[*word as usize];
-            if *stamp != granule {
-                *stamp = granule;
-                self.met.push(*word);
-            }
+            meet(&mut self.word_stamps, &mut self.met, *word, granule);
         }
         whole
+    }
+
+    /// False when the word cannot be a term, or there are too many.
+    fn meet_alone(&mut self, word: &[u8], granule: u32) -> bool {
+        let id = match self.words.probe(word) {
+            Probe::Known(id) => id,
+            Probe::Absent(place) => {
+                let bytes = self.words.bytes() + word.len();
+                if TERM_BYTES_MAX < word.len() || WORDS_BYTES_MAX < bytes {
+                    return false;
+                }
+                self.word_stamps.push(0);
+                self.words.insert(place, word)
+            }
+        };
+        meet(&mut self.word_stamps, &mut self.met, id, granule);
+        true
     }
 
     fn for_each_met(&self, mut each: impl FnMut(&str)) {
         for word in &self.met {
             each(text(self.words.get(*word)));
         }
+    }
+}
+
+fn meet(stamps: &mut [u32], met: &mut Vec<u32>, id: u32, granule: u32) {
+    let stamp = &mut stamps[id as usize];
+    if *stamp != granule {
+        *stamp = granule;
+        met.push(id);
     }
 }
 
@@ -285,11 +317,7 @@ impl Fragments {
                 self.long.insert(place, fragment)
             }
         };
-        let stamp = &mut self.stamps[id as usize];
-        if *stamp != granule {
-            *stamp = granule;
-            self.met.push(id);
-        }
+        meet(&mut self.stamps, &mut self.met, id, granule);
         true
     }
 

@@ -9,7 +9,7 @@
 use regex_syntax::hir::Hir;
 
 use super::condition::{Condition, NeedleNumbers, Touches};
-use super::pattern::{PLACEHOLDER, PatternTable};
+use super::pattern::{PLACEHOLDER, PatternTable, TOKEN_PLACEHOLDER};
 use super::plan::{CompiledFilter, LineTest};
 
 /// One alternative of a line filter, with what it says about patterns and granules.
@@ -47,7 +47,7 @@ impl AnalysedTest {
     }
 
     fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
-        if !pattern.contains(&PLACEHOLDER) {
+        if memchr::memchr2(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern).is_none() {
             return match std::str::from_utf8(pattern) {
                 Ok(line) if self.test.hits(line) => Verdict::Yes,
                 Ok(_) => Verdict::No,
@@ -66,7 +66,7 @@ impl AnalysedTest {
 
     fn hits_static_text(&self, pattern: &[u8]) -> bool {
         pattern
-            .split(|byte| *byte == PLACEHOLDER)
+            .split(|byte| matches!(*byte, PLACEHOLDER | TOKEN_PLACEHOLDER))
             .filter_map(|stretch| std::str::from_utf8(stretch).ok())
             .any(|stretch| self.test.hits(stretch))
     }
@@ -197,7 +197,7 @@ mod tests {
     use proptest::prelude::*;
     use record::TenantId;
 
-    use super::super::pattern::pattern_of;
+    use super::super::pattern::{pattern_of, wide_pattern_of};
     use super::super::plan::{CompiledPlan, LineFilter, LineFilterOp, LogPlan};
     use super::*;
 
@@ -253,14 +253,17 @@ mod tests {
                 LineFilterOp::Regex, LineFilterOp::NotRegex,
             ]),
             needles in prop::collection::vec(needle(), 1..3),
+            wide in any::<u32>(),
         ) {
             let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
             let Some(plan) = plan(op, &needles) else { return Ok(()) };
             let passes = plan.line_matches(&line);
-            match all(plan.filters(), &pattern_of(&line), &[]) {
-                Verdict::Yes => prop_assert!(passes),
-                Verdict::No => prop_assert!(!passes),
-                Verdict::Perhaps => {}
+            for pattern in [pattern_of(&line), wide_pattern_of(&line, wide)] {
+                match all(plan.filters(), &pattern, &[]) {
+                    Verdict::Yes => prop_assert!(passes),
+                    Verdict::No => prop_assert!(!passes),
+                    Verdict::Perhaps => {}
+                }
             }
         }
     }

@@ -11,9 +11,10 @@ use crate::naive::{Row, build, check, level, meta, store_with};
 
 const V1: &[u8] = include_bytes!("../golden/logs-v1.segment");
 const V2: &[u8] = include_bytes!("../golden/logs-v2.segment");
+const V3: &[u8] = include_bytes!("../golden/logs-v3.segment");
 
-/// The rows of the golden segments.
-fn rows() -> Vec<Row> {
+/// The rows of the golden segment of a format version.
+fn rows(version: u32) -> Vec<Row> {
     let streams = [
         Labels::from_pairs([("app", "api"), ("namespace", "prod")]),
         Labels::from_pairs([("app", "wörker"), ("namespace", "dev")]),
@@ -25,7 +26,13 @@ fn rows() -> Vec<Row> {
         3 => "plain words only".to_owned(),
         _ => format!("{{\"id\":\"{n:08x}\",\"ok\":true}}"),
     };
-    (0..100)
+    // Words that change from line to line: format 3 keeps them apart.
+    let name = |n: usize| char::from(b'a' + (n % 26) as u8).to_string().repeat(1 + n / 26);
+    let wordy = (0..60).map(|n| {
+        let line = format!("user {} of {} logged in", name(n), name(n / 7));
+        Row::new(&streams[n % 2], (n as i64 + 40) * 1_700_000_000, &line)
+    });
+    let mut rows: Vec<Row> = (0..100)
         .map(|n| {
             let mut row = Row::new(&streams[n / 50], (n as i64 - 20) * 1_500_000_000, &line(n));
             if n % 3 == 0 {
@@ -37,7 +44,13 @@ fn rows() -> Vec<Row> {
             }
             row
         })
-        .collect()
+        .collect();
+    if 3 <= version {
+        rows.extend(wordy);
+        // As they lie in the segment.
+        rows.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
+    }
+    rows
 }
 
 fn options() -> BuildOptions {
@@ -46,13 +59,13 @@ fn options() -> BuildOptions {
 
 #[tokio::test]
 async fn every_version_reads_as_it_was_written() {
-    for golden in [V1, V2] {
-        reads_as_it_was_written(golden).await;
+    for (version, golden) in [(1, V1), (2, V2), (3, V3)] {
+        reads_as_it_was_written(version, golden).await;
     }
 }
 
-async fn reads_as_it_was_written(golden: &'static [u8]) {
-    let rows = rows();
+async fn reads_as_it_was_written(version: u32, golden: &'static [u8]) {
+    let rows = rows(version);
     // Written with the same options, so everything but the bytes themselves is known.
     let mut expected = meta(&build(&rows, options()));
     expected.bytes = golden.len() as u64;
@@ -63,7 +76,17 @@ async fn reads_as_it_was_written(golden: &'static [u8]) {
     assert_eq!(segment.rows(), rows.len() as u64);
     let all = LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new());
     check(&segment, &rows, &all).await;
-    for needle in ["item/17", "größe", "took 5", "ok\":true", "words", "absent", "rare"] {
+    for needle in [
+        "item/17",
+        "größe",
+        "took 5",
+        "ok\":true",
+        "words",
+        "absent",
+        "rare",
+        "user cc of",
+        "logged",
+    ] {
         let filter = segment::logs::LineFilter {
             op: segment::logs::LineFilterOp::Contains,
             needles: vec![needle.to_owned()],
@@ -76,5 +99,5 @@ async fn reads_as_it_was_written(golden: &'static [u8]) {
 #[test]
 fn a_new_golden_file_is_written_on_request() {
     let Some(path) = std::env::var_os("MILLRACE_WRITE_GOLDEN") else { return };
-    std::fs::write(path, build(&rows(), options()).bytes).unwrap();
+    std::fs::write(path, build(&rows(segment::logs::FORMAT_VERSION), options()).bytes).unwrap();
 }

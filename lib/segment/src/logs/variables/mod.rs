@@ -49,7 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable};
+    use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable, SlotList};
 
     struct Encoded {
         bytes: Vec<u8>,
@@ -67,8 +67,9 @@ mod tests {
         let mut variables = GranuleVariables::default();
         let mut patterns = Vec::new();
         for (row, line) in lines.iter().enumerate() {
-            let interned =
-                interner.intern(line.as_bytes(), |found| variables.push(found.from, found.length));
+            let mut slots = SlotList::default();
+            let interned = interner.intern(line.as_bytes(), &mut slots);
+            slots.0.iter().for_each(|token| variables.push(token, token.len()));
             let pattern = if without(row) { NO_PATTERN } else { interned.pattern };
             match pattern {
                 NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::{CHOICES_MAX, STREAM_BYTES_MAX, digits, slot};
-use crate::logs::pattern::{NO_PATTERN, PLACEHOLDER, PatternTable};
+use crate::logs::pattern::{NO_PATTERN, PLACEHOLDER, PatternTable, TOKEN_PLACEHOLDER};
 use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
 
@@ -319,7 +319,7 @@ fn stream(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
 fn between(pattern: &[u8]) -> Vec<Range<u32>> {
     let mut ranges = Vec::new();
     let mut start = 0;
-    for at in memchr::memchr_iter(PLACEHOLDER, pattern) {
+    for at in memchr::memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern) {
         ranges.push(start..at as u32);
         start = at as u32 + 1;
     }

@@ -80,10 +80,15 @@ impl GranuleVariables {
         self.rows.push(self.ends.len() as u32);
     }
 
-    /// Ends the row at hand, which has no pattern, so that its line takes the place of its variables.
-    pub(crate) fn end_row_without_pattern(&mut self, line: &[u8]) {
+    /// Forgets what was added to the row at hand.
+    pub(crate) fn restart_row(&mut self) {
         self.ends.truncate(self.start(self.rows.len() as u32) as usize);
         self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
+    /// Ends the row at hand, which has no pattern, so that its line takes the place of its variables.
+    pub(crate) fn end_row_without_pattern(&mut self, line: &[u8]) {
+        self.restart_row();
         self.push(line, line.len());
         self.end_row();
     }
