@@ -230,7 +230,7 @@ impl Default for LaneSection {
             window_secs: 3_600,
             windows_max: 3,
             stragglers_max: 4,
-            memory_bytes_max: 320 << 20,
+            memory_bytes_max: 192 << 20,
         }
     }
 }
@@ -244,7 +244,7 @@ impl LaneSection {
             window_secs: 7_200,
             windows_max: 3,
             stragglers_max: 4,
-            memory_bytes_max: 320 << 20,
+            memory_bytes_max: 192 << 20,
         }
     }
 

@@ -182,9 +182,11 @@ impl World {
         self.publish_with(tenant, rows, BuildOptions::default()).await
     }
 
-    /// Publishes rows as one segment with granules of this many rows.
+    /// Publishes rows as one segment with granules of this many rows, and as many patterns before
+    /// words are kept apart.
     pub(crate) async fn publish_in_granules(&mut self, rows: &[Row], granule_rows: usize) {
-        let options = BuildOptions { granule_rows, ..BuildOptions::default() };
+        let options =
+            BuildOptions { granule_rows, patterns_free: granule_rows, ..BuildOptions::default() };
         self.publish_with(&TenantId::default(), rows, options).await;
     }
 

@@ -60,7 +60,7 @@ impl Assembler {
     pub(crate) fn new(promoted: Vec<String>, options: BuildOptions) -> Result<Self, BuildError> {
         Ok(Self {
             labels: Vec::new(),
-            patterns: PatternInterner::default(),
+            patterns: PatternInterner::new(options.patterns_free),
             levels: Interner::default(),
             tally: Tally::default(),
             tokens: TokenFilterBuilder::default(),
@@ -115,7 +115,7 @@ impl Assembler {
             }
         }
         levels.iter().for_each(|level| document.level(level));
-        let (lengths, complete) = self.tally.end_granule(&mut self.tokens, &mut document);
+        let (lengths, runs, complete) = self.tally.end_granule(&mut self.tokens, &mut document);
         let times = rows.iter().map(|row| row.time);
         let granule = Granule {
             rows: rows.len() as u32,
@@ -123,6 +123,7 @@ impl Assembler {
             time_max: times.max().unwrap_or(0),
             streams: first..=last,
             lengths,
+            runs,
             complete,
         };
         self.index.add(&granule, document)?;

@@ -21,6 +21,7 @@ use record::{DETECTED_LEVEL, Labels, LogBatch};
 
 use super::assemble::assemble;
 use super::error::BuildError;
+use super::frame::PATTERNS_FREE;
 use super::granule::{GRANULE_ROWS, GRANULE_ROWS_MAX};
 use super::intern::{Interner, Probe};
 
@@ -52,18 +53,28 @@ pub struct BuildOptions {
     pub zstd_level: i32,
     /// Rows of a granule, 1 to 65,536. Small ones let tests have many granules.
     pub granule_rows: usize,
+    /// Patterns up to which words that change stay in them. Few let tests have some that do not.
+    pub patterns_free: usize,
 }
 
 impl BuildOptions {
     /// For rows that were just received: fast, since every row is written this way once.
     pub const fn fresh() -> Self {
-        Self { zstd_level: ZSTD_LEVEL_FRESH, granule_rows: GRANULE_ROWS }
+        Self {
+            zstd_level: ZSTD_LEVEL_FRESH,
+            granule_rows: GRANULE_ROWS,
+            patterns_free: PATTERNS_FREE,
+        }
     }
 
     /// For rows of segments being merged, which then stay: as small as it gets for about the CPU of
     /// [`BuildOptions::fresh`]. Larger granules have more values in each slot of a pattern.
     pub const fn merged() -> Self {
-        Self { zstd_level: ZSTD_LEVEL_MERGED, granule_rows: 2 * GRANULE_ROWS }
+        Self {
+            zstd_level: ZSTD_LEVEL_MERGED,
+            granule_rows: 2 * GRANULE_ROWS,
+            patterns_free: PATTERNS_FREE,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::columns::{
     LINE, LINES, LineColumn, PROMOTED, PROMOTED_PREFIX, VARIABLES, parse_meta, schema,
 };
 use super::pattern::PatternTable;
-use super::variables::Variables;
+use super::variables::{TokenNeedles, Variables};
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -175,6 +175,18 @@ pub(crate) enum Lines<'a> {
 }
 
 impl Lines<'_> {
+    /// Which of `rows` satisfy `filters`, by row of the granule; `None` when lines must be searched.
+    pub(crate) fn satisfying(
+        &self,
+        filters: &[TokenNeedles],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Option<Vec<bool>>, Malformed> {
+        match self {
+            Self::Whole(_) => Ok(None),
+            Self::Apart(variables) => variables.satisfying(filters, rows).map(Some),
+        }
+    }
+
     /// The line of `row`.
     pub(crate) fn get(&mut self, row: usize) -> Result<&str, Malformed> {
         match self {

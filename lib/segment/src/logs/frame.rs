@@ -4,10 +4,11 @@
 //! Lines of one frame with words of their own (names, values, prose) would make a pattern each,
 //! and a table of patterns that occur once is a table of lines. So when [`WIDEN_AT`] new patterns
 //! of a frame have few rows, its places in which the token changed most are **widened**: from then
-//! on, lines of the frame have a placeholder for any token there. Patterns made before stay.
+//! on, lines of the frame have a placeholder for any token there. Patterns made before stay, and
+//! so do the first [`PATTERNS_FREE`] of a segment.
 //!
 //! What always holds: a line's pattern with its tokens put back is the line, widened or not. Each
-//! widening takes at least one more place, so a frame of `n` tokens has at most `n` times
+//! widening takes at least one more place, so a frame of `n` tokens makes at most `n` times
 //! [`WIDEN_AT`] patterns, and one more, that do not pay.
 //!
 //! Bounds: [`FRAMES_MAX`], [`FRAMES_BYTES_MAX`]; lines of frames beyond them are not widened.
@@ -21,6 +22,10 @@ use super::token::{self, Piece, walk};
 
 /// New patterns of a frame after which it is looked at.
 const WIDEN_AT: usize = 8;
+
+/// Patterns of a segment below which no frame is: so many cost little, and what stands in a
+/// pattern is found without reading lines.
+pub(crate) const PATTERNS_FREE: usize = 2_048;
 
 /// Rows for each of its patterns that make a frame's patterns worth keeping.
 const ROWS_PER_PATTERN: usize = 4;
@@ -42,6 +47,8 @@ pub(crate) struct Frames {
     tokens: Vec<Place>,
     /// Rows by pattern.
     rows: Vec<u32>,
+    /// Patterns before any frame is looked at.
+    free: usize,
 }
 
 /// Where a token of the line at hand is.
@@ -61,6 +68,10 @@ struct Frame {
 }
 
 impl Frames {
+    pub(crate) fn new(free: usize) -> Self {
+        Self { free, ..Self::default() }
+    }
+
     /// The number of a line's frame; `None` when there are too many.
     pub(crate) fn of(&mut self, line: &[u8]) -> Option<u32> {
         let (name, tokens) = (&mut self.name, &mut self.tokens);
@@ -133,9 +144,9 @@ impl Frames {
         let Some(frame) = frame else { return };
         let frame = &mut self.frames[frame as usize];
         frame.patterns.push(pattern);
-        if frame.patterns.len() == WIDEN_AT {
+        if WIDEN_AT <= frame.patterns.len() && self.free <= patterns.len() {
             let rows = frame.patterns.iter().map(|pattern| self.rows[*pattern as usize] as usize);
-            if rows.sum::<usize>() < ROWS_PER_PATTERN * WIDEN_AT {
+            if rows.sum::<usize>() < ROWS_PER_PATTERN * frame.patterns.len() {
                 frame.widen(patterns);
             }
             frame.patterns.clear();
@@ -159,7 +170,7 @@ impl Frame {
             });
         }
         let most = tokens.iter().map(HashSet::len).max().unwrap_or(0);
-        let enough = most.min(WIDEN_AT / CHANGED_SHARE);
+        let enough = most.min(self.patterns.len().div_ceil(CHANGED_SHARE));
         self.wide.resize(tokens.len(), false);
         for (wide, tokens) in self.wide.iter_mut().zip(&tokens) {
             *wide |= enough <= tokens.len();
@@ -172,9 +183,22 @@ mod tests {
     use super::*;
     use crate::logs::pattern::{PatternInterner, SlotList};
 
+    const FREE: usize = 100;
+
+    /// With so many patterns that frames are looked at.
+    fn interner() -> PatternInterner {
+        let mut interner = PatternInterner::new(FREE);
+        for n in 0..FREE {
+            let line: String =
+                (0..12).map(|bit| if n >> bit & 1 == 0 { "w," } else { "w;" }).collect();
+            interner.intern(line.as_bytes(), &mut SlotList::default());
+        }
+        interner
+    }
+
     #[test]
     fn words_that_change_become_slots_and_others_stay() {
-        let mut interner = PatternInterner::default();
+        let mut interner = interner();
         let word = |n: usize| char::from(b'a' + (n % 26) as u8).to_string().repeat(1 + n / 26);
         for n in 0..WIDEN_AT {
             let line = format!("user {} logged in, took {n}", word(n));
@@ -186,22 +210,22 @@ mod tests {
             let line = format!("user {name} logged in, took {n}");
             let mut slots = SlotList::default();
             let interned = interner.intern(line.as_bytes(), &mut slots);
-            assert_eq!(interned.pattern as usize, WIDEN_AT + 1);
+            assert_eq!(interned.pattern as usize, FREE + WIDEN_AT + 1);
             assert_eq!(interner.last(), b"user \xfe logged in, took \xff");
             assert_eq!(slots.0, [name.as_bytes(), n.to_string().as_bytes()]);
         }
         // An identifier that happens to have a digit is a token as well.
         let mut slots = SlotList::default();
         let interned = interner.intern(b"user x1 logged in, took 5", &mut slots);
-        assert_eq!(interned.pattern as usize, WIDEN_AT + 1);
+        assert_eq!(interned.pattern as usize, FREE + WIDEN_AT + 1);
         assert_eq!(slots.0, [&b"x1"[..], b"5"]);
         let known = interner.intern(b"user a logged in, took 7", &mut SlotList::default());
-        assert_eq!(known.pattern, 1, "patterns made before stay");
+        assert_eq!(known.pattern as usize, FREE + 1, "patterns made before stay");
     }
 
     #[test]
     fn a_frame_makes_a_bounded_number_of_patterns() {
-        let mut interner = PatternInterner::default();
+        let mut interner = interner();
         let mut random = 1_u64;
         for _ in 0..60_000 {
             let mut word = || {
@@ -211,6 +235,7 @@ mod tests {
             let line: String = (0..6).flat_map(|_| [word(), ' ']).collect();
             interner.intern(line.as_bytes(), &mut SlotList::default());
         }
-        assert!(interner.len() <= 6 * WIDEN_AT + 1, "{}", interner.len());
+        let made = interner.len() - FREE;
+        assert!(made <= 6 * WIDEN_AT + 1, "{made}");
     }
 }

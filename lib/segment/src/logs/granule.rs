@@ -9,6 +9,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::runs::Runs;
 use crate::wire::{self, Malformed, Reader};
 
 /// Rows of a granule. More make pages compress better, and make every read that needs one row of
@@ -27,6 +28,7 @@ pub(crate) struct Granule {
     pub(crate) time_max: i64,
     pub(crate) streams: RangeInclusive<u32>,
     pub(crate) lengths: LengthSet,
+    pub(crate) runs: Runs,
     pub(crate) complete: Complete,
 }
 
@@ -119,9 +121,10 @@ impl Granule {
         wire::put_varint(out, (self.streams.end() - self.streams.start()).into());
         out.extend_from_slice(&self.lengths.0.to_le_bytes());
         out.push(self.complete.bits());
+        self.runs.encode(out);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn decode(reader: &mut Reader<'_>, format: u32) -> Result<Self, Malformed> {
         let rows = reader.number()?;
         let time_min = reader.signed()?;
         let time_max = time_min.wrapping_add(reader.varint()? as i64);
@@ -129,10 +132,11 @@ impl Granule {
         let last = first.checked_add(reader.number()?).ok_or(Malformed("a stream is too far"))?;
         let lengths = LengthSet(reader.fixed_u64()?);
         let complete = Complete::from_bits(reader.take(1)?[0]);
+        let runs = if format < 3 { Runs::UNKNOWN } else { Runs::decode(reader)? };
         if rows == 0 || time_max < time_min {
             return Err(Malformed("a granule contradicts itself"));
         }
-        Ok(Self { rows, time_min, time_max, streams: first..=last, lengths, complete })
+        Ok(Self { rows, time_min, time_max, streams: first..=last, lengths, runs, complete })
     }
 }
 
@@ -160,7 +164,11 @@ impl GranuleTable {
     }
 
     /// `columns_bytes` is the length of the section all pages must lie in.
-    pub(crate) fn decode(section: &[u8], columns_bytes: u64) -> Result<Self, Malformed> {
+    pub(crate) fn decode(
+        section: &[u8],
+        columns_bytes: u64,
+        format: u32,
+    ) -> Result<Self, Malformed> {
         let mut reader = Reader::new(section);
         let granule_rows: usize = reader.number()?;
         let raw_bytes = reader.varint()?;
@@ -168,8 +176,9 @@ impl GranuleTable {
         if count == 0 || u32::try_from(count).is_err() || GRANULE_ROWS_MAX < granule_rows {
             return Err(Malformed("it has no granule, or one that is too large"));
         }
-        let granules =
-            (0..count).map(|_| Granule::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let granules = (0..count)
+            .map(|_| Granule::decode(&mut reader, format))
+            .collect::<Result<Vec<_>, _>>()?;
         let full = granules.iter().rev().skip(1).all(|g| g.rows as usize == granule_rows);
         if !full || granules.iter().any(|g| granule_rows < g.rows as usize) {
             return Err(Malformed("a granule before the last is not full"));
@@ -209,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::logs::sections::FORMAT_VERSION;
 
     fn granule(rows: u32) -> Granule {
         Granule {
@@ -217,6 +227,7 @@ mod tests {
             time_max: i64::MAX,
             streams: 3..=9,
             lengths: LengthSet(1 << 63 | 5),
+            runs: Runs::UNKNOWN,
             complete: Complete { words: true, fragments: false, tokens: true },
         }
     }
@@ -231,10 +242,10 @@ mod tests {
             pages: vec![vec![page(4), page(14)], vec![page(24), page(34)]],
         };
         let bytes = table.encode();
-        assert_eq!(GranuleTable::decode(&bytes, 44).unwrap(), table);
-        assert!(GranuleTable::decode(&bytes, 43).is_err(), "a page past the end");
+        assert_eq!(GranuleTable::decode(&bytes, 44, FORMAT_VERSION).unwrap(), table);
+        assert!(GranuleTable::decode(&bytes, 43, FORMAT_VERSION).is_err(), "a page past the end");
         for cut in 0..bytes.len() {
-            assert!(GranuleTable::decode(&bytes[..cut], 44).is_err());
+            assert!(GranuleTable::decode(&bytes[..cut], 44, FORMAT_VERSION).is_err());
         }
     }
 
@@ -259,7 +270,9 @@ mod tests {
 
         #[test]
         fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            drop(GranuleTable::decode(&bytes, 1_000));
+            (1..=FORMAT_VERSION).for_each(|format| {
+                drop(GranuleTable::decode(&bytes, 1_000, format));
+            });
         }
     }
 }

@@ -289,6 +289,7 @@ mod tests {
 
     use super::super::condition::TermSearch;
     use super::super::granule::{Complete, LengthSet};
+    use super::super::runs::Runs;
     use super::*;
     use crate::bundle::{Bundle, BundleKind};
 
@@ -299,6 +300,7 @@ mod tests {
             time_max: time_min + 5,
             streams: 0..=0,
             lengths: LengthSet::default(),
+            runs: Runs::default(),
             complete: Complete::ALL,
         }
     }

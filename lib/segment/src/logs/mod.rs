@@ -50,6 +50,7 @@ mod pattern;
 mod pieces;
 pub mod plan;
 mod prune;
+mod runs;
 mod scan;
 mod sections;
 mod segment;

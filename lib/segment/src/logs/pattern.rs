@@ -72,6 +72,11 @@ pub(crate) trait Slots<'a> {
 }
 
 impl PatternInterner {
+    /// The first `free` patterns keep all their words.
+    pub(crate) fn new(free: usize) -> Self {
+        Self { frames: Frames::new(free), ..Self::default() }
+    }
+
     /// Cuts `line`, in one pass when its pattern is known: `slots` gets what the pattern leaves
     /// out, in order.
     pub(crate) fn intern<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {

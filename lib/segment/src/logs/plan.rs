@@ -16,6 +16,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::condition::NeedleNumbers;
+use super::variables::{TokenNeedle, TokenNeedles};
 use super::verdict::AnalysedTest;
 
 /// The rows and columns a log query needs.
@@ -114,6 +115,8 @@ pub struct CompiledPlan {
     filters: Vec<CompiledFilter>,
     /// Needles of all filters together.
     needles: usize,
+    /// The filters once more, where all their needles lie within tokens.
+    token_needles: Option<Vec<TokenNeedles>>,
 }
 
 /// A line filter with its searchers built.
@@ -171,7 +174,8 @@ impl CompiledPlan {
         let mut numbers = NeedleNumbers::default();
         let filter = |filter| CompiledFilter::new(filter, &mut numbers);
         let filters = plan.filters.iter().map(filter).collect::<Result<_, _>>()?;
-        Ok(Self { plan: plan.clone(), filters, needles: numbers.count() })
+        let token_needles = plan.filters.iter().map(token_needles).collect();
+        Ok(Self { plan: plan.clone(), filters, needles: numbers.count(), token_needles })
     }
 
     /// The plan this was built from.
@@ -181,6 +185,11 @@ impl CompiledPlan {
 
     pub(crate) fn filters(&self) -> &[CompiledFilter] {
         &self.filters
+    }
+
+    /// The filters, if tokens decide all of them.
+    pub(crate) fn token_needles(&self) -> Option<&[TokenNeedles]> {
+        self.token_needles.as_deref()
     }
 
     /// How many needles the filters have together; their numbers are below.
@@ -253,6 +262,17 @@ impl CompiledPlan {
         })
         .collect()
     }
+}
+
+/// `None` when something else than tokens decides the filter.
+fn token_needles(filter: &LineFilter) -> Option<TokenNeedles> {
+    let negative = match filter.op {
+        LineFilterOp::Contains => false,
+        LineFilterOp::NotContains => true,
+        LineFilterOp::Regex | LineFilterOp::NotRegex => return None,
+    };
+    let needles = filter.needles.iter().map(|needle| TokenNeedle::new(needle.as_bytes()));
+    Some(TokenNeedles { negative, needles: needles.collect::<Option<_>>()? })
 }
 
 fn first_value<'a>(batch: &'a LogBatch, row: usize, name: &str) -> Option<&'a str> {

@@ -318,7 +318,7 @@ impl<'a> Lookup<'a> {
                     }
                     by_lengths &= self.with_at_least(*bytes_min);
                     if let Some(exact) = exact {
-                        by_tokens &= self.with_token(exact) | self.with_longer(*open, exact.len());
+                        by_tokens &= self.with_token(exact) | self.with_longer(*open, exact);
                     }
                 }
             }
@@ -352,8 +352,11 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Granules in which an open token of this length may be part of a longer one.
-    fn with_longer(&self, open: bool, bytes: usize) -> RoaringBitmap {
-        select(self.granules, |granule| open && granule.lengths.has_longer(bytes))
+    /// Granules in which an open token may be part of a longer one.
+    fn with_longer(&self, open: bool, token: &str) -> RoaringBitmap {
+        select(self.granules, |granule| {
+            open && granule.lengths.has_longer(token.len())
+                && granule.runs.may_extend(token.as_bytes())
+        })
     }
 }

@@ -124,7 +124,7 @@ impl LogSegment {
         let length = |section: &str| bundle.section(section).map(|s| s.range.end - s.range.start);
         let (pages, meta_bytes) = (length(COLUMNS)?, length(COLUMNS_META)?);
         let granules = wire::decompress(&opening[0], SECTION_BYTES_MAX)
-            .and_then(|plain| GranuleTable::decode(&plain, pages))
+            .and_then(|plain| GranuleTable::decode(&plain, pages, bundle.format()))
             .map_err(damaged(GRANULES))?;
         let columns =
             ColumnReader::open(&opening[1], pages + meta_bytes).map_err(damaged(COLUMNS_META))?;

@@ -11,6 +11,7 @@ use super::granule::{Complete, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
+use super::runs::Runs;
 use super::token::{Piece, Variable, fragments, walk};
 use super::token_filter::{TokenFilterBuilder, selective, token_hash};
 
@@ -40,6 +41,7 @@ pub(crate) struct Tally {
     granule: u32,
     complete: Option<Complete>,
     lengths: LengthSet,
+    runs: Runs,
     tokens: Tokens,
     words: Words,
     fragments: Fragments,
@@ -67,6 +69,9 @@ impl Tally {
         let bytes = variable.bytes();
         self.lengths.insert(bytes.len());
         let known = selective(bytes, variable.plain) && !self.token(token_hash(bytes));
+        if !known {
+            self.runs.insert(bytes);
+        }
         if !known && !variable.plain && self.complete().fragments {
             let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
             self.complete_mut().fragments = met;
@@ -100,7 +105,7 @@ impl Tally {
         &mut self,
         filter: &mut TokenFilterBuilder,
         document: &mut GranuleDocument,
-    ) -> (LengthSet, Complete) {
+    ) -> (LengthSet, Runs, Complete) {
         let mut complete = self.complete();
         self.tokens.sort();
         if TOKENS_MAX < filter.len() + self.tokens.hashes.len() {
@@ -120,7 +125,7 @@ impl Tally {
         self.fragments.clear();
         self.granule += 1;
         self.complete = None;
-        (std::mem::take(&mut self.lengths), complete)
+        (std::mem::take(&mut self.lengths), std::mem::take(&mut self.runs), complete)
     }
 
     fn complete(&self) -> Complete {
@@ -406,15 +411,15 @@ mod tests {
                 (0..4).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect();
             variable(&mut tally, &format!("{name}1"));
         }
-        let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (lengths, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete { words: true, fragments: false, tokens: true });
         assert!(lengths.has_at_least(5) && !lengths.has_longer(5));
         variable(&mut tally, "x1");
-        let (lengths, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (lengths, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete::ALL);
         assert!(!lengths.has_longer(2));
         variable(&mut tally, &format!("{}1", "x".repeat(TERM_BYTES_MAX + 1)));
-        let (_, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (_, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert!(!complete.fragments);
     }
 
@@ -424,7 +429,7 @@ mod tests {
         tally.pattern(Interned { pattern: NO_PATTERN, first: false }, b"");
         let index = super::super::index::IndexBuilder::new().unwrap();
         let filter = &mut TokenFilterBuilder::default();
-        let (_, complete) = tally.end_granule(filter, &mut index.document());
+        let (_, _, complete) = tally.end_granule(filter, &mut index.document());
         assert_eq!(complete, Complete { words: false, fragments: true, tokens: true });
     }
 }

@@ -61,7 +61,10 @@ async fn use_it(bytes: Bytes, meta: &SegmentMeta, rows: &[Row]) -> Result<(), Se
 
 fn built() -> (BuiltSegment, Vec<Row>) {
     let rows = corpus();
-    (build(&rows, BuildOptions { granule_rows: 8, ..BuildOptions::default() }), rows)
+    (
+        build(&rows, BuildOptions { granule_rows: 8, patterns_free: 0, ..BuildOptions::default() }),
+        rows,
+    )
 }
 
 #[tokio::test]

@@ -9,14 +9,16 @@ use crate::corpus;
 use crate::naive::{Row, build, check, check_counts, check_minutes, level, open, scan};
 
 fn options(granule_rows: usize) -> BuildOptions {
-    BuildOptions { granule_rows, ..BuildOptions::fresh() }
+    BuildOptions { granule_rows, patterns_free: 0, ..BuildOptions::fresh() }
 }
 
-/// Fresh and merged segments, in granules of a few sizes.
+/// Fresh and merged segments, in granules of a few sizes, with words kept apart early or never.
 fn any_options() -> impl Strategy<Value = BuildOptions> {
     let kind = prop::sample::select(vec![BuildOptions::fresh(), BuildOptions::merged()]);
-    (kind, prop::sample::select(vec![1_usize, 3, 8, 50, 200]))
-        .prop_map(|(kind, granule_rows)| BuildOptions { granule_rows, ..kind })
+    let patterns_free = prop::sample::select(vec![0, 20, 2_048]);
+    (kind, prop::sample::select(vec![1_usize, 3, 8, 50, 200]), patterns_free).prop_map(
+        |(kind, granule_rows, patterns_free)| BuildOptions { granule_rows, patterns_free, ..kind },
+    )
 }
 
 /// Segments, and questions to each.

@@ -54,7 +54,7 @@ fn rows(version: u32) -> Vec<Row> {
 }
 
 fn options() -> BuildOptions {
-    BuildOptions { granule_rows: 32, ..BuildOptions::default() }
+    BuildOptions { granule_rows: 32, patterns_free: 8, ..BuildOptions::default() }
 }
 
 #[tokio::test]

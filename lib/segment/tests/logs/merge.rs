@@ -27,7 +27,8 @@ async fn merged(
     granule_rows: [usize; 2],
 ) -> Result<Vec<BuiltSegment>, MergeError> {
     let [of_inputs, of_output] = granule_rows;
-    let options = |granule_rows| BuildOptions { granule_rows, ..BuildOptions::default() };
+    let options =
+        |granule_rows| BuildOptions { granule_rows, patterns_free: 4, ..BuildOptions::default() };
     let mut inputs = Vec::new();
     for (number, rows) in layout.iter().enumerate() {
         inputs.push(open_at(&build(rows, options(of_inputs)), number).await);

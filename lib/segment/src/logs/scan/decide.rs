@@ -279,6 +279,12 @@ impl Decided {
             Some(batch) if self.open() => Some(self.lines(segment, batch)?),
             _ => None,
         };
+        let open = self.rows.iter().filter(|candidate| candidate.open);
+        let open = open.map(|candidate| candidate.row as usize);
+        let satisfying = match (&lines, plan.token_needles()) {
+            (Some(lines), Some(filters)) => lines.satisfying(filters, open).map_err(damaged)?,
+            _ => None,
+        };
         let attributes = RowAttributes::new(segment, leaves, self)?;
         let table = segment.stream_table()?;
         let limit = best.map_or(usize::MAX, BestRows::limit);
@@ -290,11 +296,12 @@ impl Decided {
             let row = candidate.row as usize;
             if candidate.open {
                 stats.lines_searched += 1;
-                let line = match &mut lines {
-                    Some(lines) => lines.get(row).map_err(damaged)?,
-                    None => "",
+                let passes = match (&satisfying, &mut lines) {
+                    (Some(satisfying), _) => satisfying[row],
+                    (None, Some(lines)) => plan.line_matches(lines.get(row).map_err(damaged)?),
+                    (None, None) => plan.line_matches(""),
                 };
-                if !plan.line_matches(line) {
+                if !passes {
                     continue;
                 }
             }

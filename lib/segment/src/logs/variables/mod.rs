@@ -16,9 +16,11 @@
 
 mod digits;
 mod read;
+mod search;
 mod write;
 
 pub(crate) use read::Variables;
+pub(crate) use search::{TokenNeedle, TokenNeedles};
 pub(crate) use write::{GranuleVariables, VariablesWriter};
 
 /// Masks of one slot that are told apart; one byte a value says which.
@@ -47,6 +49,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use proptest::prelude::*;
+    use proptest::sample as any_index;
 
     use super::*;
     use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable, SlotList};
@@ -82,6 +85,25 @@ mod tests {
     }
 
     impl Encoded {
+        /// Searching tokens finds what searching lines does.
+        fn check_search(&self, lines: &[String], needles: &[(bool, Vec<String>)]) {
+            let read = Variables::open(&self.bytes, &self.table, &self.patterns).unwrap();
+            let filter = |(negative, needles): &(bool, Vec<String>)| {
+                let needles = needles.iter().filter_map(|text| TokenNeedle::new(text.as_bytes()));
+                TokenNeedles { negative: *negative, needles: needles.collect() }
+            };
+            let filters: Vec<TokenNeedles> = needles.iter().map(filter).collect();
+            let found = read.satisfying(&filters, 0..lines.len()).unwrap();
+            for (line, found) in lines.iter().zip(found) {
+                let expected = needles.iter().all(|(negative, needles)| {
+                    let mut within =
+                        needles.iter().filter(|n| TokenNeedle::new(n.as_bytes()).is_some());
+                    within.any(|needle| line.contains(needle.as_str())) != *negative
+                });
+                assert_eq!(found, expected, "{needles:?} in {line:?}");
+            }
+        }
+
         fn check(&self, lines: &[String]) {
             let mut read = Variables::open(&self.bytes, &self.table, &self.patterns).unwrap();
             // Backwards too: lines are read in any order.
@@ -119,7 +141,34 @@ mod tests {
         prop_oneof![8 => shaped, 1 => any::<String>()]
     }
 
+    fn stretch() -> impl Strategy<Value = (any_index::Index, any_index::Index)> {
+        (any::<any_index::Index>(), any::<any_index::Index>())
+    }
+
     proptest! {
+        #[test]
+        fn tokens_are_searched_like_lines(
+            lines in prop::collection::vec(line(), 1..120),
+            filters in prop::collection::vec(
+                (any::<bool>(), prop::collection::vec((stretch(), 1_usize..5), 1..3)),
+                1..3,
+            ),
+            every in 2_usize..50,
+        ) {
+            // Stretches of lines, so that they are found.
+            let cut = |((line, start), length): &((any_index::Index, any_index::Index), usize)| {
+                let chars: Vec<char> = lines[line.index(lines.len())].chars().collect();
+                let start = start.index(chars.len() + 1);
+                chars[start..].iter().take(*length).collect::<String>()
+            };
+            let filters: Vec<(bool, Vec<String>)> = filters
+                .iter()
+                .map(|(negative, cuts)| (*negative, cuts.iter().map(cut).collect()))
+                .collect();
+            let encoded = encode(&mut writer(), &lines, |row| row % every == 1);
+            encoded.check_search(&lines, &filters);
+        }
+
         #[test]
         fn lines_come_back_byte_for_byte(
             granules in prop::collection::vec(prop::collection::vec(line(), 1..120), 1..4),
@@ -172,6 +221,9 @@ mod tests {
                 (0..2_000).map(|n| format!("a={} b={}", kind(n, mix(n)), n % 3)).collect();
             let encoded = encode(&mut writer(), &lines, |_| false);
             encoded.check(&lines);
+            for needle in ["0", "00", "17", "a", "7ms", "f", "v3", "1f", "5"] {
+                encoded.check_search(&lines, &[(false, vec![needle.to_owned()])]);
+            }
             let plain: usize = lines.iter().map(String::len).sum();
             assert!(encoded.bytes.len() < plain, "{} of {plain} bytes", encoded.bytes.len());
         }

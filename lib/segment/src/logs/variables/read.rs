@@ -14,55 +14,56 @@ use crate::logs::pattern::{NO_PATTERN, PLACEHOLDER, PatternTable, TOKEN_PLACEHOL
 use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
 
-const CUT_SHORT: Malformed = Malformed("its variables are fewer than its rows need");
+pub(super) const CUT_SHORT: Malformed = Malformed("its variables are fewer than its rows need");
 const NO_SUCH_PATTERN: Malformed = Malformed("a row names a pattern that is not there");
 
 /// The lines of a granule, each put together when it is asked for.
 #[derive(Debug)]
 pub(crate) struct Variables<'a> {
-    table: &'a PatternTable,
-    patterns: &'a [u32],
+    pub(super) table: &'a PatternTable,
+    pub(super) patterns: &'a [u32],
     /// Which row of its pattern each row is.
-    ranks: Vec<u32>,
+    pub(super) ranks: Vec<u32>,
     /// By pattern, its place in `shapes`.
-    shape_of: Vec<u32>,
-    shapes: Vec<Shape>,
-    slots: Vec<Slot>,
-    masks: Vec<Mask>,
-    bytes: Bytes,
+    pub(super) shape_of: Vec<u32>,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) masks: Vec<Mask>,
+    pub(super) bytes: Bytes,
     line: Pieces,
 }
 
 /// Everything values are made of.
 #[derive(Debug, Default)]
-struct Bytes {
-    masks: Vec<u8>,
-    choices: Vec<u8>,
+pub(super) struct Bytes {
+    pub(super) masks: Vec<u8>,
+    pub(super) choices: Vec<u8>,
     /// Random digits, then repetitive ones.
-    digits: Vec<u8>,
-    text: Vec<u8>,
+    pub(super) digits: Vec<u8>,
+    pub(super) text: Vec<u8>,
     /// As text, two characters a byte.
-    half_bytes: Vec<u8>,
+    pub(super) half_bytes: Vec<u8>,
 }
 
 /// A pattern that rows of the granule have.
 #[derive(Debug)]
-struct Shape {
-    rows: usize,
+pub(super) struct Shape {
+    pub(super) pattern: u32,
+    pub(super) rows: usize,
     /// Static text between the slots: one more than there are slots.
-    between: Vec<Range<u32>>,
-    first_slot: usize,
+    pub(super) between: Vec<Range<u32>>,
+    pub(super) first_slot: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
-    kind: Kind,
+pub(super) struct Slot {
+    pub(super) kind: Kind,
     /// Of values of many lengths: where each begins in its bytes, and where the last ends.
-    starts: Vec<u32>,
+    pub(super) starts: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// In [`Bytes::text`], at the slot's starts.
     Text,
     /// In [`Bytes::half_bytes`] from `start`; a value takes `stride` bytes, of which it has `length`.
@@ -77,9 +78,9 @@ enum Kind {
 
 /// A value with its digits made zeros.
 #[derive(Clone, Debug)]
-struct Mask {
-    range: Range<usize>,
-    digits: usize,
+pub(super) struct Mask {
+    pub(super) range: Range<usize>,
+    pub(super) digits: usize,
 }
 
 /// How far each stream has been handed out to slots.
@@ -165,7 +166,8 @@ impl<'a> Variables<'a> {
                 pattern => between(self.table.get(pattern).ok_or(NO_SUCH_PATTERN)?),
             };
             let slots_here = between.len() - 1;
-            self.shapes.push(Shape { rows: *count as usize, between, first_slot: slots });
+            let pattern = pattern as u32;
+            self.shapes.push(Shape { pattern, rows: *count as usize, between, first_slot: slots });
             slots += slots_here;
         }
         Ok(())
@@ -293,7 +295,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-const NO_SUCH_MASK: Malformed = Malformed("a slot names a mask that is not there");
+pub(super) const NO_SUCH_MASK: Malformed = Malformed("a slot names a mask that is not there");
 
 /// `start + count * each`, as long as it stays within what a granule may hold.
 fn add(start: usize, count: usize, each: usize) -> Result<usize, Malformed> {
