@@ -11,6 +11,8 @@
 //! Bounds: [`PATTERNS_MAX`], [`PATTERN_BYTES_MAX`], [`PATTERNS_BYTES_MAX`]; lines beyond them get
 //! number 0.
 
+use memchr::memchr2_iter;
+
 use super::frame::Frames;
 use super::intern::{Interner, Probe};
 use super::pieces::Pieces;
@@ -150,20 +152,54 @@ impl PatternInterner {
 pub(crate) struct PatternTable {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Where in `bytes` the placeholders of all patterns are.
+    placeholders: Vec<u32>,
+    /// How many there are up to the end of each pattern.
+    placeholder_ends: Vec<u32>,
 }
 
 impl PatternTable {
     pub(crate) fn decode(section: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(section);
         let count = reader.count(1)?;
-        let mut table =
-            Self { bytes: Vec::with_capacity(section.len()), ends: Vec::with_capacity(count) };
+        let mut table = Self {
+            bytes: Vec::with_capacity(section.len()),
+            ends: Vec::with_capacity(count),
+            placeholders: Vec::new(),
+            placeholder_ends: Vec::with_capacity(count),
+        };
         for _ in 0..count {
+            let start = table.bytes.len();
             table.bytes.extend_from_slice(reader.bytes()?);
             table.ends.push(table.bytes.len());
+            let found = memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, &table.bytes[start..]);
+            // Sections are far below 4 GiB.
+            table.placeholders.extend(found.map(|at| (start + at) as u32));
+            table.placeholder_ends.push(table.placeholders.len() as u32);
         }
         reader.finish()?;
         Ok(table)
+    }
+
+    /// Where in [`PatternTable::bytes`] the placeholders of a pattern are, and where it ends; none
+    /// at 0 for one that is not there.
+    pub(crate) fn placeholders(&self, pattern: u32) -> (&[u32], usize) {
+        let Some(at) = (pattern as usize).checked_sub(1).filter(|at| *at < self.len()) else {
+            return (&[], 0);
+        };
+        let start = if at == 0 { 0 } else { self.placeholder_ends[at - 1] as usize };
+        (&self.placeholders[start..self.placeholder_ends[at] as usize], self.ends[at])
+    }
+
+    /// The bytes of all patterns.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where in [`PatternTable::bytes`] a pattern begins; 0 for one that is not there.
+    pub(crate) fn start(&self, pattern: u32) -> usize {
+        let before = (pattern as usize).checked_sub(2).and_then(|at| self.ends.get(at));
+        before.copied().unwrap_or(0)
     }
 
     /// How many there are, "none" not counted.
@@ -177,14 +213,6 @@ impl PatternTable {
         let end = *self.ends.get(at)?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         Some(&self.bytes[start..end])
-    }
-}
-
-impl PatternTable {
-    /// The bytes of all patterns, and where those of one begin: 0 for one that is not there.
-    pub(crate) fn place(&self, pattern: u32) -> (&[u8], usize) {
-        let before = (pattern as usize).checked_sub(2).and_then(|at| self.ends.get(at));
-        (&self.bytes, before.copied().unwrap_or(0))
     }
 }
 

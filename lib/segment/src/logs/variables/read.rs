@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::{CHOICES_MAX, STREAM_BYTES_MAX, digits, slot};
-use crate::logs::pattern::{NO_PATTERN, PLACEHOLDER, PatternTable, TOKEN_PLACEHOLDER};
+use crate::logs::pattern::{NO_PATTERN, PatternTable};
 use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
 
@@ -50,9 +50,7 @@ pub(super) struct Bytes {
 pub(super) struct Shape {
     pub(super) pattern: u32,
     pub(super) rows: usize,
-    /// Static text between the slots: one more than there are slots.
-    pub(super) between: Vec<Range<u32>>,
-    pub(super) first_slot: usize,
+    pub(super) slots: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -72,7 +70,8 @@ pub(super) enum Kind {
     Digits { start: usize, length: usize },
     /// One mask: digits from `start`.
     Masked { start: usize, mask: u32 },
-    /// A mask a value: `choices` from here pick from `masks`, digits are at the slot's starts.
+    /// A mask a value: `choices` from here pick from `masks`, digits are at the slot's starts,
+    /// unless no mask has any.
     Choices { choices: usize, masks: Vec<u32> },
 }
 
@@ -137,14 +136,21 @@ impl<'a> Variables<'a> {
         let rank = self.ranks[row] as usize;
         let shape = &self.shapes[self.shape_of[pattern as usize] as usize];
         self.line.truncate(0);
-        let (text, offset) = self.table.place(pattern);
-        let (last, before) = shape.between.split_last().ok_or(CUT_SHORT)?;
-        let slots = self.slots.get(shape.first_slot..).ok_or(CUT_SHORT)?;
-        for (range, slot) in before.iter().zip(slots) {
-            put(&mut self.line, text, offset + range.start as usize, range.len())?;
-            slot.put(rank, &self.bytes, &self.masks, &mut self.line)?;
+        let slots = self.slots.get(shape.slots.clone()).ok_or(CUT_SHORT)?;
+        if pattern == NO_PATTERN {
+            // The whole line is the one value.
+            slots[0].put(rank, &self.bytes, &self.masks, &mut self.line)?;
+        } else {
+            let text = self.table.bytes();
+            let mut start = self.table.start(pattern);
+            let (placeholders, end) = self.table.placeholders(pattern);
+            for (at, slot) in placeholders.iter().zip(slots) {
+                put(&mut self.line, text, start, *at as usize - start)?;
+                slot.put(rank, &self.bytes, &self.masks, &mut self.line)?;
+                start = *at as usize + 1;
+            }
+            put(&mut self.line, text, start, end - start)?;
         }
-        put(&mut self.line, text, offset + last.start as usize, last.len())?;
         std::str::from_utf8(self.line.as_bytes()).map_err(|_| Malformed("a line is not UTF-8"))
     }
 
@@ -160,14 +166,13 @@ impl<'a> Variables<'a> {
         let mut slots = 0;
         for (pattern, count) in counts.iter().enumerate().filter(|(_, count)| 0 < **count) {
             self.shape_of[pattern] = self.shapes.len() as u32;
-            let between = match pattern as u32 {
-                // The whole line is the one value.
-                NO_PATTERN => vec![0..0, 0..0],
-                pattern => between(self.table.get(pattern).ok_or(NO_SUCH_PATTERN)?),
+            let slots_here = match pattern as u32 {
+                NO_PATTERN => 1,
+                pattern => self.table.placeholders(pattern).0.len(),
             };
-            let slots_here = between.len() - 1;
             let pattern = pattern as u32;
-            self.shapes.push(Shape { pattern, rows: *count as usize, between, first_slot: slots });
+            let here = slots..slots + slots_here;
+            self.shapes.push(Shape { pattern, rows: *count as usize, slots: here });
             slots += slots_here;
         }
         Ok(())
@@ -199,7 +204,7 @@ impl<'a> Variables<'a> {
         let mut cursor = Cursor { repetitive: random, ..Cursor::default() };
         let mut scratch = Vec::new();
         for shape in &self.shapes {
-            for _ in 1..shape.between.len() {
+            for _ in shape.slots.clone() {
                 let rows = shape.rows;
                 let code = reader.varint()?;
                 let slot = match code {
@@ -284,12 +289,19 @@ impl<'a> Variables<'a> {
         let first = cursor.choices;
         cursor.choices = add(first, rows, 1)?;
         let picked = self.bytes.choices.get(first..cursor.choices).ok_or(CUT_SHORT)?;
-        let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
-        let mut starts = Vec::with_capacity(rows + 1);
-        starts.push(*next as u32);
-        for choice in picked {
-            *next = add(*next, 1, *digits.get(*choice as usize).ok_or(NO_SUCH_MASK)?)?;
+        if picked.iter().any(|choice| digits.len() <= usize::from(*choice)) {
+            return Err(NO_SUCH_MASK);
+        }
+        let mut starts = Vec::new();
+        // Words have no digits to look for.
+        if digits.iter().any(|digits| 0 < *digits) {
+            let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
+            starts.reserve(rows + 1);
             starts.push(*next as u32);
+            for choice in picked {
+                *next = add(*next, 1, digits[usize::from(*choice)])?;
+                starts.push(*next as u32);
+            }
         }
         Ok(Slot { kind: Kind::Choices { choices: first, masks }, starts })
     }
@@ -317,23 +329,22 @@ fn stream(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
     if plain.len() == length { Ok(plain) } else { Err(CUT_SHORT) }
 }
 
-/// Where the static text of a pattern lies between its placeholders.
-fn between(pattern: &[u8]) -> Vec<Range<u32>> {
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    for at in memchr::memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern) {
-        ranges.push(start..at as u32);
-        start = at as u32 + 1;
+/// The two characters of every byte.
+const HALVES: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut halves = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        halves[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
     }
-    ranges.push(start..pattern.len() as u32);
-    ranges
-}
+    halves
+};
 
 fn half_bytes(packed: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = Vec::with_capacity(packed.len() * 2);
-    for byte in packed {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let mut out = vec![0; packed.len() * 2];
+    for (two, byte) in out.chunks_exact_mut(2).zip(packed) {
+        two.copy_from_slice(&HALVES[usize::from(*byte)]);
     }
     out
 }
@@ -378,6 +389,9 @@ impl Slot {
             Kind::Choices { choices, masks: of_slot } => {
                 let choice = *bytes.choices.get(choices + rank).ok_or(CUT_SHORT)?;
                 let mask = &masks[*of_slot.get(choice as usize).ok_or(NO_SUCH_MASK)? as usize];
+                if mask.digits == 0 {
+                    return put(line, &bytes.masks, mask.range.start, mask.range.len());
+                }
                 let start = *self.starts.get(rank).ok_or(CUT_SHORT)? as usize;
                 if mask.digits == mask.range.len() {
                     put(line, &bytes.digits, start, mask.digits)

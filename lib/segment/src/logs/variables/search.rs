@@ -146,8 +146,7 @@ impl Variables<'_> {
             hits.fill(true);
             return Ok(());
         }
-        let slots = shape.first_slot..shape.first_slot + shape.between.len() - 1;
-        for slot in self.slots.get(slots).ok_or(CUT_SHORT)? {
+        for slot in self.slots.get(shape.slots.clone()).ok_or(CUT_SHORT)? {
             slot.find(needle, &self.bytes, &self.masks, hits)?;
         }
         Ok(())
@@ -184,15 +183,18 @@ impl Slot {
             Kind::Choices { choices, masks } => {
                 let places: Vec<Vec<usize>> =
                     masks.iter().map(|mask| places(*mask)).collect::<Result<_, _>>()?;
-                if places.iter().any(|places| !places.is_empty()) {
-                    let choices = bytes.choices.get(*choices..*choices + hits.len());
-                    let digits = self.starts.windows(2);
-                    let rows = choices.ok_or(CUT_SHORT)?.iter().zip(digits).zip(hits);
-                    for ((choice, ends), hit) in rows {
-                        let places = places.get(*choice as usize).ok_or(NO_SUCH_MASK)?;
-                        let digits = bytes.digits.get(ends[0] as usize..ends[1] as usize);
-                        *hit |= needle.digits_at(places, digits.ok_or(CUT_SHORT)?);
-                    }
+                if places.iter().all(Vec::is_empty) {
+                    return Ok(());
+                }
+                let choices = bytes.choices.get(*choices..*choices + hits.len());
+                for (rank, (choice, hit)) in choices.ok_or(CUT_SHORT)?.iter().zip(hits).enumerate()
+                {
+                    let places = places.get(*choice as usize).ok_or(NO_SUCH_MASK)?;
+                    let digits = match self.starts.get(rank..rank + 2) {
+                        Some(ends) => bytes.digits.get(ends[0] as usize..ends[1] as usize),
+                        None => Some(&[][..]),
+                    };
+                    *hit |= needle.digits_at(places, digits.ok_or(CUT_SHORT)?);
                 }
             }
             Kind::HalfBytes { start, stride, length } => {
