@@ -5,7 +5,8 @@
 //! Nearly all distinct tokens of logs have a digit in them (ids, addresses, numbers), are hardly
 //! ever searched, and when they are, exactly. What is left, the shape of the line, repeats. So
 //! lines are stored as columns, their shapes ([`pattern`]) are numbered, words are indexed once a
-//! granule ([`index`]), and tokens with digits are hashed ([`token_filter`]).
+//! granule ([`index`]), and tokens with digits are hashed ([`token_filter`]). Where words change
+//! from line to line as identifiers do, shapes leave them out too ([`frame`]).
 //!
 //! # Writing
 //!
@@ -16,8 +17,9 @@
 //! # Reading
 //!
 //! [`LogSegment`] opens with one read. A [`LogScan`] takes away granules that cannot hold an answer
-//! ([`prune`]), decides rows by time, stream, level and pattern ([`verdict`]), and reads lines only
-//! where a variable could still decide ([`scan`]).
+//! ([`prune`]), decides rows by time, stream, level and pattern ([`verdict`]), and where a variable
+//! could still decide it searches variables alone if it can ([`variables`]), else whole lines
+//! ([`scan`]).
 //!
 //! # What always holds
 //!
