@@ -63,8 +63,14 @@ impl Latency {
             let query = format!(r#"{{namespace="probe"}} |= "{token}""#);
             let (start_ns, end_ns) = (time_ns - 1_000_000_000, time_ns + 1_000_000_000);
             let ask = RangeQuery { query: &query, start_ns, end_ns, limit: 10, forward: true };
-            while stage.loki().query_range(&ask).await?.is_empty() {
-                ensure!(written.elapsed() < Duration::from_secs(60), "{token} was not found");
+            loop {
+                let found = stage.loki().query_range(&ask).await;
+                if found.as_ref().is_ok_and(|lines| !lines.is_empty()) {
+                    break;
+                }
+                // An error too: while an indexer takes over its partitions, answers are not whole.
+                let late = Duration::from_secs(60) < written.elapsed();
+                ensure!(!late, "{token} was not found: {:?}", found.err());
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             times.push(written.elapsed());
