@@ -33,6 +33,7 @@ const ROWS_PER_PATTERN: usize = 4;
 /// A place is widened when this share of the patterns has a token of its own there, one in so many.
 const CHANGED_SHARE: usize = 4;
 
+/// Frames of a segment.
 const FRAMES_MAX: usize = 16_384;
 
 /// Bytes of all frames of a segment.

@@ -49,7 +49,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use proptest::prelude::*;
-    use proptest::sample as any_index;
+    use proptest::sample::Index;
 
     use super::*;
     use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable, SlotList};
@@ -141,8 +141,8 @@ mod tests {
         prop_oneof![8 => shaped, 1 => any::<String>()]
     }
 
-    fn stretch() -> impl Strategy<Value = (any_index::Index, any_index::Index)> {
-        (any::<any_index::Index>(), any::<any_index::Index>())
+    fn stretch() -> impl Strategy<Value = (Index, Index)> {
+        (any::<Index>(), any::<Index>())
     }
 
     proptest! {
@@ -156,7 +156,7 @@ mod tests {
             every in 2_usize..50,
         ) {
             // Stretches of lines, so that they are found.
-            let cut = |((line, start), length): &((any_index::Index, any_index::Index), usize)| {
+            let cut = |((line, start), length): &((Index, Index), usize)| {
                 let chars: Vec<char> = lines[line.index(lines.len())].chars().collect();
                 let start = start.index(chars.len() + 1);
                 chars[start..].iter().take(*length).collect::<String>()
