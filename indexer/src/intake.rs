@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use queue::{Message, Offset};
-use record::Limits;
+use record::{Labels, Limits};
 
 use crate::cost::Costs;
 use crate::dead_letter;
@@ -18,8 +18,9 @@ use crate::open::Intake;
 use crate::replay::Replays;
 use crate::telemetry;
 
-/// What a held batch takes in memory beside its columns.
-const BATCH_OVERHEAD_BYTES: u64 = 4_096;
+/// What a held batch takes in memory beside its columns and labels, measured with batches of one
+/// to 500 rows.
+const BATCH_OVERHEAD_BYTES: usize = 5_120;
 
 /// Messages of one partition on their way in, with the state they change.
 #[derive(Debug)]
@@ -68,6 +69,9 @@ impl<K: Kind> Delivery<K> {
 
     fn take_batch(&mut self, offset: Offset, message: &Message, decoded: Decoded<K::Batch>) {
         let received = K::weigh(&decoded.batch);
+        // Of small batches with many streams these are the most.
+        let labels: usize = K::labels(&decoded.batch).iter().map(Labels::memory_bytes).sum();
+        let held = BATCH_OVERHEAD_BYTES + decoded.bytes + labels;
         // What was set aside was never taken, although its source went on since: its positions
         // must not make a replay of it.
         let batch = if message.header(dead_letter::REPLAYED).is_some() {
@@ -80,7 +84,7 @@ impl<K: Kind> Delivery<K> {
         self.taken.messages += 1;
         self.taken.rows += taken.rows;
         self.taken.raw_bytes += taken.raw_bytes;
-        self.taken.memory_bytes += memory_bytes(decoded.bytes, received, taken);
+        self.taken.memory_bytes += memory_bytes(held, received, taken);
         self.taken.see(message.time_ms);
         self.costs.received(K::NAME, &decoded.tenant, &K::shares(&batch));
         K::append(&self.rows, offset.0, &decoded.tenant, batch);
@@ -94,7 +98,7 @@ fn memory_bytes(batch_bytes: usize, received: Weight, taken: Weight) -> u64 {
         return 0;
     }
     let share = taken.rows as f64 / received.rows.max(1) as f64;
-    BATCH_OVERHEAD_BYTES + (batch_bytes as f64 * share) as u64
+    (batch_bytes as f64 * share) as u64
 }
 
 fn count_message<K: Kind>(message: &Message) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use record::{BatchError, BatchKind, Limits, LogBatch, SampleBatch, TenantId};
+use record::{BatchError, BatchKind, Labels, Limits, LogBatch, SampleBatch, TenantId};
 use segment::samples::Head;
 
 use crate::build::{self, Job, Windows};
@@ -37,6 +37,9 @@ pub(crate) trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
     fn adopt(rows: LogBatch) -> Option<Self::Batch>;
 
     fn weigh(batch: &Self::Batch) -> Weight;
+
+    /// Returns the label sets of the batch's rows, each once.
+    fn labels(batch: &Self::Batch) -> &[Labels];
 
     /// Returns the raw bytes of each namespace in the batch.
     fn shares(batch: &Self::Batch) -> Shares;
@@ -109,6 +112,10 @@ impl Kind for Logs {
 
     fn weigh(batch: &LogBatch) -> Weight {
         Weight { rows: batch.len() as u64, raw_bytes: batch.raw_bytes() }
+    }
+
+    fn labels(batch: &LogBatch) -> &[Labels] {
+        batch.streams()
     }
 
     fn shares(batch: &LogBatch) -> Shares {
@@ -193,6 +200,10 @@ impl Kind for Samples {
     fn weigh(batch: &SampleBatch) -> Weight {
         let rows = batch.len() as u64;
         Weight { rows, raw_bytes: rows.saturating_mul(SAMPLE_BYTES) }
+    }
+
+    fn labels(batch: &SampleBatch) -> &[Labels] {
+        batch.series()
     }
 
     fn shares(batch: &SampleBatch) -> Shares {

@@ -40,6 +40,14 @@ pub enum LabelsError {
 }
 
 impl Labels {
+    /// About what the set takes in memory, where nothing else holds on to it: allocators round up
+    /// and keep a word for themselves.
+    pub fn memory_bytes(&self) -> usize {
+        let block = |bytes: usize| (bytes + 8).next_multiple_of(16).max(32);
+        let texts: usize = self.iter().map(|(n, v)| block(n.len()) + block(v.len())).sum();
+        size_of::<Self>() + block(16 + size_of_val(&*self.pairs)) + texts
+    }
+
     /// Sorts and checks pairs; of a doubled name the last value wins, empty values are dropped.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
@@ -349,6 +357,14 @@ mod tests {
         assert_eq!(labels.get("b"), Some("2"));
         assert_eq!(labels.get("c"), None);
         assert_eq!(Labels::from_pairs([("a", "x"), ("a", "")]), Labels::default());
+    }
+
+    #[test]
+    fn a_set_weighs_its_texts_and_what_holds_them() {
+        let short = Labels::from_pairs((0..10).map(|n| (n.to_string(), "v"))).memory_bytes();
+        assert!((900..1_200).contains(&short), "{short}: 20 small texts, and their addresses");
+        let long = Labels::from_pairs((0..10).map(|n| (n.to_string(), "v".repeat(1_000))));
+        assert!((10_000..12_000).contains(&(long.memory_bytes() - short)));
     }
 
     #[test]

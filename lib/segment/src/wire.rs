@@ -7,6 +7,10 @@
 //! damaged bytes yield [`Malformed`], never a panic and never an allocation larger than the input
 //! could justify.
 
+use std::cell::RefCell;
+
+use zstd::bulk::Decompressor;
+
 /// Bytes that are not what the format says: which part, in a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -100,6 +104,11 @@ impl<'a> Reader<'a> {
         Ok(u64::from(low) | u64::from(high) << 32)
     }
 
+    /// Bytes that have not been read.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     /// What has not been read.
     pub(crate) fn into_rest(self) -> &'a [u8] {
         self.rest
@@ -125,12 +134,27 @@ pub(crate) fn decompress(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Mal
     if bytes_max < length {
         return Err(Malformed("it is larger than this version ever writes"));
     }
-    let plain = zstd::bulk::decompress(reader.rest, length)
-        .map_err(|_| Malformed("it does not decompress"))?;
-    if plain.len() != length {
-        return Err(Malformed("it decompresses to another length"));
+    unpack(reader.rest, length)
+}
+
+thread_local! {
+    /// Its tables take longer to set up than a small stream takes to decompress.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> =
+        RefCell::new(Decompressor::new().ok());
+}
+
+/// The `length` bytes of which zstd made `packed`; the caller bounds `length`.
+pub(crate) fn unpack(packed: &[u8], length: usize) -> Result<Vec<u8>, Malformed> {
+    let plain = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
+        Some(decompressor) => decompressor.decompress(packed, length),
+        None => zstd::bulk::decompress(packed, length),
+    });
+    let plain = plain.map_err(|_| Malformed("it does not decompress"))?;
+    if plain.len() == length {
+        Ok(plain)
+    } else {
+        Err(Malformed("it decompresses to another length"))
     }
-    Ok(plain)
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ impl Assembler {
             }
         }
         levels.iter().for_each(|level| document.level(level));
-        let (lengths, runs, complete) = self.tally.end_granule(&mut self.tokens, &mut document);
+        let (lengths, runs, grams, complete) =
+            self.tally.end_granule(&mut self.tokens, &mut document);
         let times = rows.iter().map(|row| row.time);
         let granule = Granule {
             rows: rows.len() as u32,
@@ -124,6 +125,7 @@ impl Assembler {
             streams: first..=last,
             lengths,
             runs,
+            grams,
             complete,
         };
         self.index.add(&granule, document)?;

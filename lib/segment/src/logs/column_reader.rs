@@ -25,7 +25,7 @@ use super::columns::{
     LINE, LINES, LineColumn, PROMOTED, PROMOTED_PREFIX, VARIABLES, parse_meta, schema,
 };
 use super::pattern::PatternTable;
-use super::variables::{TokenNeedles, Variables};
+use super::variables::{TokenNeedles, Variables, satisfying};
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -134,15 +134,37 @@ impl GranuleBatch {
         table: &'a PatternTable,
         patterns: &'a [u32],
     ) -> Result<Lines<'a>, Malformed> {
+        match self.variables(patterns)? {
+            None => self.column(LINE).map(Lines::Whole),
+            Some(variables) => {
+                let variables = Variables::open(variables, table, patterns)?;
+                Ok(Lines::Apart(Box::new(variables)))
+            }
+        }
+    }
+
+    /// Which of `rows` satisfy `filters`, by row of the granule; `None` when lines must be searched.
+    pub(crate) fn satisfying(
+        &self,
+        table: &PatternTable,
+        patterns: &[u32],
+        filters: &[TokenNeedles],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Option<Vec<bool>>, Malformed> {
+        let Some(variables) = self.variables(patterns)? else { return Ok(None) };
+        satisfying(variables, table, patterns, filters, rows).map(Some)
+    }
+
+    /// The granule's variables; `None` when it has whole lines.
+    fn variables(&self, patterns: &[u32]) -> Result<Option<&[u8]>, Malformed> {
         if self.0.column_by_name(VARIABLES).is_none() {
-            return self.column(LINE).map(Lines::Whole);
+            return Ok(None);
         }
         let variables: &BinaryArray = self.column(VARIABLES)?;
         if variables.is_empty() || variables.is_null(0) || patterns.len() != variables.len() {
             return Err(OTHER_SHAPE);
         }
-        let variables = Variables::open(variables.value(0), table, patterns)?;
-        Ok(Lines::Apart(Box::new(variables)))
+        Ok(Some(variables.value(0)))
     }
 
     /// The attributes without columns of their own.
@@ -175,18 +197,6 @@ pub(crate) enum Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Which of `rows` satisfy `filters`, by row of the granule; `None` when lines must be searched.
-    pub(crate) fn satisfying(
-        &self,
-        filters: &[TokenNeedles],
-        rows: impl Iterator<Item = usize> + Clone,
-    ) -> Result<Option<Vec<bool>>, Malformed> {
-        match self {
-            Self::Whole(_) => Ok(None),
-            Self::Apart(variables) => variables.satisfying(filters, rows).map(Some),
-        }
-    }
-
     /// The line of `row`.
     pub(crate) fn get(&mut self, row: usize) -> Result<&str, Malformed> {
         match self {

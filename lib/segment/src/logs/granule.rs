@@ -9,6 +9,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::grams::Grams;
 use super::runs::Runs;
 use crate::wire::{self, Malformed, Reader};
 
@@ -29,6 +30,7 @@ pub(crate) struct Granule {
     pub(crate) streams: RangeInclusive<u32>,
     pub(crate) lengths: LengthSet,
     pub(crate) runs: Runs,
+    pub(crate) grams: Grams,
     pub(crate) complete: Complete,
 }
 
@@ -122,6 +124,7 @@ impl Granule {
         out.extend_from_slice(&self.lengths.0.to_le_bytes());
         out.push(self.complete.bits());
         self.runs.encode(out);
+        self.grams.encode(out);
     }
 
     fn decode(reader: &mut Reader<'_>, format: u32) -> Result<Self, Malformed> {
@@ -133,10 +136,12 @@ impl Granule {
         let lengths = LengthSet(reader.fixed_u64()?);
         let complete = Complete::from_bits(reader.take(1)?[0]);
         let runs = if format < 3 { Runs::UNKNOWN } else { Runs::decode(reader)? };
+        let grams = if format < 4 { Grams::unknown() } else { Grams::decode(reader)? };
         if rows == 0 || time_max < time_min {
             return Err(Malformed("a granule contradicts itself"));
         }
-        Ok(Self { rows, time_min, time_max, streams: first..=last, lengths, runs, complete })
+        let streams = first..=last;
+        Ok(Self { rows, time_min, time_max, streams, lengths, runs, grams, complete })
     }
 }
 
@@ -228,6 +233,7 @@ mod tests {
             streams: 3..=9,
             lengths: LengthSet(1 << 63 | 5),
             runs: Runs::UNKNOWN,
+            grams: Grams::unknown(),
             complete: Complete { words: true, fragments: false, tokens: true },
         }
     }

@@ -288,6 +288,7 @@ mod tests {
     use object_store::{ObjectStore, ObjectStoreExt};
 
     use super::super::condition::TermSearch;
+    use super::super::grams::Grams;
     use super::super::granule::{Complete, LengthSet};
     use super::super::runs::Runs;
     use super::*;
@@ -301,6 +302,7 @@ mod tests {
             streams: 0..=0,
             lengths: LengthSet::default(),
             runs: Runs::default(),
+            grams: Grams::unknown(),
             complete: Complete::ALL,
         }
     }

@@ -40,6 +40,7 @@ mod condition;
 mod error;
 mod export;
 mod frame;
+mod grams;
 mod granule;
 mod index;
 mod inspect;

@@ -357,6 +357,7 @@ impl<'a> Lookup<'a> {
         select(self.granules, |granule| {
             open && granule.lengths.has_longer(token.len())
                 && granule.runs.may_extend(token.as_bytes())
+                && granule.grams.may_extend(token.as_bytes())
         })
     }
 }

@@ -10,7 +10,7 @@ use super::granule::LengthSet;
 use crate::wire::{Malformed, Reader};
 
 /// Shorter variables are not looked at, nor are shorter identifiers ruled out.
-const LONG: usize = 16;
+pub(super) const LONG: usize = 16;
 
 /// The runs of one granule. Since format 3; before, every one was possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
 //! says nothing there, and is always a candidate.
 
+use super::grams::{Grams, GramsBuilder};
 use super::granule::{Complete, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
@@ -42,6 +43,7 @@ pub(crate) struct Tally {
     complete: Option<Complete>,
     lengths: LengthSet,
     runs: Runs,
+    grams: GramsBuilder,
     tokens: Tokens,
     words: Words,
     fragments: Fragments,
@@ -71,6 +73,7 @@ impl Tally {
         let known = selective(bytes, variable.plain) && !self.token(token_hash(bytes));
         if !known {
             self.runs.insert(bytes);
+            self.grams.insert(bytes);
         }
         if !known && !variable.plain && self.complete().fragments {
             let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
@@ -105,7 +108,7 @@ impl Tally {
         &mut self,
         filter: &mut TokenFilterBuilder,
         document: &mut GranuleDocument,
-    ) -> (LengthSet, Runs, Complete) {
+    ) -> (LengthSet, Runs, Grams, Complete) {
         let mut complete = self.complete();
         self.tokens.sort();
         if TOKENS_MAX < filter.len() + self.tokens.hashes.len() {
@@ -125,7 +128,8 @@ impl Tally {
         self.fragments.clear();
         self.granule += 1;
         self.complete = None;
-        (std::mem::take(&mut self.lengths), std::mem::take(&mut self.runs), complete)
+        let (lengths, runs) = (std::mem::take(&mut self.lengths), std::mem::take(&mut self.runs));
+        (lengths, runs, self.grams.end_granule(), complete)
     }
 
     fn complete(&self) -> Complete {
@@ -411,15 +415,15 @@ mod tests {
                 (0..4).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect();
             variable(&mut tally, &format!("{name}1"));
         }
-        let (lengths, _, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (lengths, _, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete { words: true, fragments: false, tokens: true });
         assert!(lengths.has_at_least(5) && !lengths.has_longer(5));
         variable(&mut tally, "x1");
-        let (lengths, _, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (lengths, _, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete::ALL);
         assert!(!lengths.has_longer(2));
         variable(&mut tally, &format!("{}1", "x".repeat(TERM_BYTES_MAX + 1)));
-        let (_, _, complete) = tally.end_granule(&mut filter, &mut index.document());
+        let (_, _, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert!(!complete.fragments);
     }
 
@@ -429,7 +433,7 @@ mod tests {
         tally.pattern(Interned { pattern: NO_PATTERN, first: false }, b"");
         let index = super::super::index::IndexBuilder::new().unwrap();
         let filter = &mut TokenFilterBuilder::default();
-        let (_, _, complete) = tally.end_granule(filter, &mut index.document());
+        let (_, _, _, complete) = tally.end_granule(filter, &mut index.document());
         assert_eq!(complete, Complete { words: false, fragments: true, tokens: true });
     }
 }

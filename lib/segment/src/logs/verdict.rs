@@ -11,6 +11,7 @@ use regex_syntax::hir::Hir;
 use super::condition::{Condition, NeedleNumbers, Touches};
 use super::pattern::{PLACEHOLDER, PatternTable, TOKEN_PLACEHOLDER};
 use super::plan::{CompiledFilter, LineTest};
+use super::token::{ByteClass, class};
 
 /// One alternative of a line filter, with what it says about patterns and granules.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct AnalysedTest {
     /// Whether a hit on part of a line is a hit on the line: true unless the expression looks
     /// around (`^`, `$`, `\b`).
     context_free: bool,
+    /// The number of the one needle, where it is a text without separators: it lies within a token.
+    token: Option<usize>,
 }
 
 /// What is known about a filter's result.
@@ -43,7 +46,14 @@ impl AnalysedTest {
                 Err(_) => (Condition::Always, false),
             },
         };
-        Self { test, condition, context_free }
+        let token = match (&test, &condition) {
+            (LineTest::Contains(finder), Condition::Needle(needle)) => {
+                let within = finder.needle().iter().all(|b| class(*b) != ByteClass::Separator);
+                within.then_some(needle.number)
+            }
+            _ => None,
+        };
+        Self { test, condition, context_free, token }
     }
 
     fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
@@ -57,18 +67,26 @@ impl AnalysedTest {
         if self.context_free && self.hits_static_text(pattern) {
             return Verdict::Yes;
         }
-        if self.condition.pattern_may_satisfy(pattern, touches) {
-            Verdict::Perhaps
-        } else {
-            Verdict::No
-        }
+        let perhaps = match self.token {
+            // It is not in the static text, so it must be in what stands in a placeholder's place.
+            Some(needle) => {
+                touches.get(needle).copied().unwrap_or(true)
+                    || memchr::memchr(TOKEN_PLACEHOLDER, pattern).is_some()
+            }
+            None => self.condition.pattern_may_satisfy(pattern, touches),
+        };
+        if perhaps { Verdict::Perhaps } else { Verdict::No }
     }
 
     fn hits_static_text(&self, pattern: &[u8]) -> bool {
-        pattern
-            .split(|byte| matches!(*byte, PLACEHOLDER | TOKEN_PLACEHOLDER))
-            .filter_map(|stretch| std::str::from_utf8(stretch).ok())
-            .any(|stretch| self.test.hits(stretch))
+        match &self.test {
+            // No text has placeholders in it, so it is found between them.
+            LineTest::Contains(finder) => finder.find(pattern).is_some(),
+            LineTest::Regex(_) => pattern
+                .split(|byte| matches!(*byte, PLACEHOLDER | TOKEN_PLACEHOLDER))
+                .filter_map(|stretch| std::str::from_utf8(stretch).ok())
+                .any(|stretch| self.test.hits(stretch)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::wire::{Malformed, Reader, put_varint};
+use crate::wire::{self, Malformed, Reader, put_varint};
 
 /// Plain bytes after which a block is closed. Larger blocks compress better; every block a
 /// question touches is fetched and decompressed whole.
@@ -85,12 +85,7 @@ impl Block {
         if crc32c::crc32c(packed) != self.crc32c {
             return Err(Malformed("a block does not match its checksum"));
         }
-        let plain = zstd::bulk::decompress(packed, self.plain_bytes as usize)
-            .map_err(|_| Malformed("a block does not decompress"))?;
-        if plain.len() != self.plain_bytes as usize {
-            return Err(Malformed("a block decompresses to another length"));
-        }
-        Ok(plain)
+        wire::unpack(packed, self.plain_bytes as usize)
     }
 }
 

@@ -249,40 +249,36 @@ impl Decided {
         best: Option<&BestRows>,
         stats: &mut ScanStats,
     ) -> Result<Option<Found>, SegmentError> {
-        let chosen = self.choose(plan, segment, leaves, best, stats)?;
+        let (chosen, lines) = self.choose(plan, segment, leaves, best, stats)?;
         stats.rows_matched += chosen.len() as u64;
         if chosen.is_empty() {
             return Ok(None);
         }
         if leaves.counts_without_rows(self.rest) {
+            drop(lines);
             let tally = self.tally(segment, leaves, &chosen);
             return tally
                 .map(|tally| Some(Found::Tally(tally)))
                 .ok_or_else(|| segment.damaged(COLUMNS, UNKNOWN_STREAM));
         }
         let first_row = u64::from(self.granule()) * segment.granules().granule_rows as u64;
-        let rows = self.rows(plan, segment, leaves, &chosen)?;
+        let rows = self.rows(plan, segment, leaves, &chosen, lines)?;
         Ok(Some(Found::Rows { first_row, rows }))
     }
 
-    /// The rows of the answer, ascending.
-    fn choose(
-        &self,
+    /// The rows of the answer, ascending, and the granule's lines if they were opened for it.
+    fn choose<'a>(
+        &'a self,
         plan: &CompiledPlan,
-        segment: &LogSegment,
+        segment: &'a LogSegment,
         leaves: &Leaves,
         best: Option<&BestRows>,
         stats: &mut ScanStats,
-    ) -> Result<Vec<u32>, SegmentError> {
+    ) -> Result<(Vec<u32>, Option<Lines<'a>>), SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let satisfying = self.satisfying(plan, segment)?;
         let mut lines = match &self.finishing {
-            Some(batch) if self.open() => Some(self.lines(segment, batch)?),
-            _ => None,
-        };
-        let open = self.rows.iter().filter(|candidate| candidate.open);
-        let open = open.map(|candidate| candidate.row as usize);
-        let satisfying = match (&lines, plan.token_needles()) {
-            (Some(lines), Some(filters)) => lines.satisfying(filters, open).map_err(damaged)?,
+            Some(batch) if self.open() && satisfying.is_none() => Some(self.lines(segment, batch)?),
             _ => None,
         };
         let attributes = RowAttributes::new(segment, leaves, self)?;
@@ -317,7 +313,27 @@ impl Decided {
             chosen.push(candidate.row);
         }
         chosen.sort_unstable();
-        Ok(chosen)
+        Ok((chosen, lines))
+    }
+
+    /// Which rows whose lines are open satisfy the filters, by row, where that can be told without
+    /// putting lines together.
+    fn satisfying(
+        &self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+    ) -> Result<Option<Vec<bool>>, SegmentError> {
+        let (Some(batch), Some(filters)) = (&self.finishing, plan.token_needles()) else {
+            return Ok(None);
+        };
+        if !self.open() {
+            return Ok(None);
+        }
+        let open = self.rows.iter().filter(|candidate| candidate.open);
+        let open = open.map(|candidate| candidate.row as usize);
+        batch
+            .satisfying(segment.pattern_table()?, &self.patterns, filters, open)
+            .map_err(|cause| segment.damaged(COLUMNS, cause))
     }
 
     /// The candidates in the order in which a limit takes them; as they lie when none is in sight.
@@ -374,11 +390,12 @@ impl Decided {
         segment: &LogSegment,
         leaves: &Leaves,
         chosen: &[u32],
+        lines: Option<Lines<'_>>,
     ) -> Result<LogBatch, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let mut lines = match &self.finishing {
-            Some(batch) if leaves.lines() => Some(self.lines(segment, batch)?),
-            _ => None,
+        let mut lines = match (&self.finishing, lines) {
+            (Some(batch), None) if leaves.lines() => Some(self.lines(segment, batch)?),
+            (_, lines) => lines.filter(|_| leaves.lines()),
         };
         let attributes = RowAttributes::new(segment, leaves, self)?;
         let table = segment.stream_table()?;

@@ -17,10 +17,13 @@
 mod digits;
 mod read;
 mod search;
+mod shapes;
+mod slot;
+mod streams;
 mod write;
 
 pub(crate) use read::Variables;
-pub(crate) use search::{TokenNeedle, TokenNeedles};
+pub(crate) use search::{TokenNeedle, TokenNeedles, satisfying};
 pub(crate) use write::{GranuleVariables, VariablesWriter};
 
 /// Masks of one slot that are told apart; one byte a value says which.
@@ -28,18 +31,6 @@ const CHOICES_MAX: usize = 256;
 
 /// Shortest hexadecimal value worth half-bytes: shorter ones are mostly words.
 const HALF_BYTES_MIN: usize = 8;
-
-/// How a slot's values are kept: the numbers that stand for it.
-mod slot {
-    /// Texts: lengths and bytes.
-    pub(super) const TEXT: u64 = 0;
-    /// Lower-case hexadecimal values of one length.
-    pub(super) const HALF_BYTES: u64 = 1;
-    /// Several masks, with digits packed or, one higher, repetitive.
-    pub(super) const CHOICES: u64 = 2;
-    /// One mask; twice its number is added, and one where the digits are repetitive.
-    pub(super) const MASK: u64 = 4;
-}
 
 /// Most bytes of one stream before compression, and of a granule's lines rebuilt at once.
 const STREAM_BYTES_MAX: usize = 1 << 30;
@@ -87,13 +78,13 @@ mod tests {
     impl Encoded {
         /// Searching tokens finds what searching lines does.
         fn check_search(&self, lines: &[String], needles: &[(bool, Vec<String>)]) {
-            let read = Variables::open(&self.bytes, &self.table, &self.patterns).unwrap();
             let filter = |(negative, needles): &(bool, Vec<String>)| {
                 let needles = needles.iter().filter_map(|text| TokenNeedle::new(text.as_bytes()));
                 TokenNeedles { negative: *negative, needles: needles.collect() }
             };
             let filters: Vec<TokenNeedles> = needles.iter().map(filter).collect();
-            let found = read.satisfying(&filters, 0..lines.len()).unwrap();
+            let (encoded, table, patterns) = (&self.bytes, &self.table, &self.patterns);
+            let found = satisfying(encoded, table, patterns, &filters, 0..lines.len()).unwrap();
             for (line, found) in lines.iter().zip(found) {
                 let expected = needles.iter().all(|(negative, needles)| {
                     let mut within =

@@ -1,0 +1,41 @@
+//! How a slot's values are kept: the numbers that stand for it.
+
+use crate::wire::{Malformed, Reader};
+
+/// Texts: lengths and bytes.
+pub(super) const TEXT: u64 = 0;
+/// Lower-case hexadecimal values of one length.
+pub(super) const HALF_BYTES: u64 = 1;
+/// Several masks, with digits packed or, one higher, repetitive.
+pub(super) const CHOICES: u64 = 2;
+const CHOICES_REPEATS: u64 = CHOICES + 1;
+/// One mask; twice its number is added, and one where the digits are repetitive.
+pub(super) const MASK: u64 = 4;
+
+/// A slot as it is stored.
+#[derive(Debug)]
+pub(super) enum StoredSlot {
+    Text,
+    HalfBytes { length: usize },
+    Choices { masks: Vec<usize>, repeats: bool },
+    Mask { mask: usize, repeats: bool },
+}
+
+impl StoredSlot {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match reader.varint()? {
+            TEXT => Self::Text,
+            HALF_BYTES => Self::HalfBytes { length: reader.number()? },
+            code @ (CHOICES | CHOICES_REPEATS) => {
+                let count = reader.count(1)?;
+                let masks = (0..count).map(|_| reader.number()).collect::<Result<_, _>>()?;
+                Self::Choices { masks, repeats: code == CHOICES_REPEATS }
+            }
+            code => {
+                let mask = usize::try_from((code - MASK) / 2)
+                    .map_err(|_| Malformed("a number is out of range"))?;
+                Self::Mask { mask, repeats: code % 2 == 1 }
+            }
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The streams that a granule's variables are made of, each decompressed when it is wanted.
+
+use std::borrow::Cow;
+
+use super::{STREAM_BYTES_MAX, digits};
+use crate::wire::{self, Malformed, Reader};
+
+/// Everything [`super::VariablesWriter::encode`] wrote, in its order.
+#[derive(Debug)]
+pub(super) struct Streams<'a> {
+    pub(super) masks: Stream<'a>,
+    pub(super) slots: Stream<'a>,
+    pub(super) choices: Stream<'a>,
+    pub(super) repetitive: Stream<'a>,
+    pub(super) lengths: Stream<'a>,
+    pub(super) text: Stream<'a>,
+    half_bytes: Stream<'a>,
+    /// How many random digits there are, and they themselves.
+    pub(super) random: usize,
+    packed_digits: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream<'a> {
+    length: usize,
+    stored: &'a [u8],
+}
+
+impl<'a> Streams<'a> {
+    pub(super) fn open(encoded: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(encoded);
+        Ok(Self {
+            masks: Stream::read(&mut reader)?,
+            slots: Stream::read(&mut reader)?,
+            choices: Stream::read(&mut reader)?,
+            repetitive: Stream::read(&mut reader)?,
+            lengths: Stream::read(&mut reader)?,
+            text: Stream::read(&mut reader)?,
+            half_bytes: Stream::read(&mut reader)?,
+            random: reader.number()?,
+            packed_digits: reader.into_rest(),
+        })
+    }
+
+    /// As text, two characters a byte.
+    pub(super) fn half_bytes(&self) -> Result<Vec<u8>, Malformed> {
+        let packed = self.half_bytes.plain()?;
+        let mut out = vec![0; packed.len() * 2];
+        for (two, byte) in out.chunks_exact_mut(2).zip(&*packed) {
+            two.copy_from_slice(&HALVES[usize::from(*byte)]);
+        }
+        Ok(out)
+    }
+
+    pub(super) fn random_digits(&self) -> Result<Vec<u8>, Malformed> {
+        digits::unpack(self.packed_digits, self.random)
+    }
+}
+
+impl<'a> Stream<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let length = reader.number()?;
+        if STREAM_BYTES_MAX < length {
+            return Err(Malformed("it is larger than this version ever writes"));
+        }
+        Ok(Self { length, stored: reader.bytes()? })
+    }
+
+    pub(super) fn plain(self) -> Result<Cow<'a, [u8]>, Malformed> {
+        if self.stored.len() == self.length {
+            return Ok(Cow::Borrowed(self.stored));
+        }
+        wire::unpack(self.stored, self.length).map(Cow::Owned)
+    }
+}
+
+/// The two characters of every byte.
+const HALVES: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut halves = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        halves[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    halves
+};
