@@ -15,8 +15,10 @@
 //! masks.
 
 mod digits;
+mod masks;
 mod read;
 mod search;
+mod short;
 mod write;
 
 pub(crate) use read::Variables;
