@@ -261,14 +261,6 @@ impl<'l> Slots<'l> for Taken<'_> {
         self.variables.push(variable.from, variable.length);
     }
 
-    fn restart(&mut self) {
-        self.variables.restart_row();
-    }
-
-    fn variable_again(&mut self, from: &'l [u8], length: usize) {
-        self.variables.push(from, length);
-    }
-
     fn word(&mut self, from: &'l [u8], length: usize) {
         self.tally.word(&from[..length]);
         self.variables.push(from, length);

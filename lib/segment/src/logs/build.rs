@@ -242,14 +242,13 @@ impl LogSegmentBuilder {
         for row in &mut self.rows {
             row.stream = numbers[row.stream as usize];
         }
-        // Stable: rows of one stream and time keep the order they came in.
-        self.rows.sort_by_key(|row| (row.stream, row.time));
+        let rows = by_stream(&self.rows, order.len());
         SortedRows {
             options: self.options,
-            promoted: self.names.frequent(self.rows.len()),
+            promoted: self.names.frequent(rows.len()),
             batches: self.batches,
             streams: order.iter().map(|stream| self.streams[*stream].clone()).collect(),
-            rows: self.rows,
+            rows,
         }
     }
 
@@ -262,6 +261,29 @@ impl LogSegmentBuilder {
         self.stream_numbers.insert(stream.clone(), number);
         number
     }
+}
+
+/// `rows` by stream and time; rows of one stream and time keep the order they came in.
+///
+/// There are few streams, and most of a stream's rows come in the order of their times, so they are
+/// dealt out to their streams, and what is to be sorted then is short and nearly sorted.
+fn by_stream(rows: &[Row], streams: usize) -> Vec<Row> {
+    let mut starts = vec![0_usize; streams + 1];
+    rows.iter().for_each(|row| starts[row.stream as usize + 1] += 1);
+    for stream in 0..streams {
+        starts[stream + 1] += starts[stream];
+    }
+    let mut sorted = rows.to_vec();
+    let mut next = starts.clone();
+    for row in rows {
+        let place = &mut next[row.stream as usize];
+        sorted[*place] = *row;
+        *place += 1;
+    }
+    for range in starts.windows(2) {
+        sorted[range[0]..range[1]].sort_by_key(|row| row.time);
+    }
+    sorted
 }
 
 fn attribute_bytes(batch: &LogBatch, row: usize) -> usize {

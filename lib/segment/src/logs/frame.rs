@@ -4,21 +4,28 @@
 //! Lines of one frame with words of their own (names, values, prose) would make a pattern each,
 //! and a table of patterns that occur once is a table of lines. So when [`WIDEN_AT`] new patterns
 //! of a frame have few rows, its places in which the token changed most are **widened**: from then
-//! on, lines of the frame have a placeholder for any token there. Patterns made before stay, and
-//! so do the first [`PATTERNS_FREE`] of a segment.
+//! on, every line of the frame has a placeholder for any token there. Patterns made before stay in
+//! the table, and so do those of frames that are never widened.
+//!
+//! Frames are known by a hash of their separators alone. Two frames of one hash would be widened
+//! as one, and a frame then has places beyond its tokens, or tokens beyond its places: neither
+//! makes a pattern wrong.
 //!
 //! What always holds: a line's pattern with its tokens put back is the line, widened or not. Each
 //! widening takes at least one more place, so a frame of `n` tokens makes at most `n` times
 //! [`WIDEN_AT`] patterns, and one more, that do not pay.
 //!
-//! Bounds: [`FRAMES_MAX`], [`FRAMES_BYTES_MAX`]; lines of frames beyond them are not widened.
+//! Bounds: [`FRAMES_MAX`]; lines of frames beyond it are not widened. Nothing is widened in the
+//! first [`PATTERNS_FREE`] patterns of a segment.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
-use super::intern::{Interner, Probe};
+use super::classes::Classes;
+use super::intern::Interner;
 use super::pattern::{PLACEHOLDERS, Slots, TOKEN_PLACEHOLDERS};
 use super::pieces::Pieces;
-use super::token::{self, Piece, walk};
+use super::token::{Piece, Variable, walk};
 
 /// New patterns of a frame after which it is looked at.
 const WIDEN_AT: usize = 8;
@@ -36,36 +43,43 @@ const CHANGED_SHARE: usize = 4;
 /// Frames of a segment.
 const FRAMES_MAX: usize = 16_384;
 
-/// Bytes of all frames of a segment.
-const FRAMES_BYTES_MAX: usize = 4 << 20;
-
 /// The frames of a segment being built.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    names: Interner,
+    /// Frames by the hash of their separators.
+    numbers: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     frames: Vec<Frame>,
-    name: Pieces,
-    tokens: Vec<Place>,
+    tokens: Tokens,
+    widened: bool,
     /// Rows by pattern.
     rows: Vec<u32>,
     /// Patterns before any frame is looked at.
     free: usize,
 }
 
-/// Where a token of the line at hand is.
+/// The tokens of the line at hand.
+#[derive(Debug, Default)]
+struct Tokens {
+    places: Vec<Place>,
+    /// Which of them are variables, a bit each.
+    variables: Vec<u64>,
+}
+
+/// Where a token is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     start: u32,
     end: u32,
-    variable: bool,
 }
 
 #[derive(Debug, Default)]
 struct Frame {
     /// Numbers of its patterns since it was last looked at.
     patterns: Vec<u32>,
-    /// By token: whether its place is widened. Empty before the first time.
-    wide: Vec<bool>,
+    /// By token: whether its place is widened, a bit each. Empty before the first time.
+    wide: Vec<u64>,
+    /// The pattern of its last line.
+    last: u32,
 }
 
 impl Frames {
@@ -73,64 +87,70 @@ impl Frames {
         Self { free, ..Self::default() }
     }
 
+    /// Whether any frame is widened.
+    #[inline]
+    pub(crate) fn any_widened(&self) -> bool {
+        self.widened
+    }
+
     /// The number of a line's frame; `None` when there are too many.
-    pub(crate) fn of(&mut self, line: &[u8]) -> Option<u32> {
-        let (name, tokens) = (&mut self.name, &mut self.tokens);
-        name.truncate(0);
-        tokens.clear();
-        let mut rest = 0;
-        token::tokens(line, |range, variable| {
-            name.put(&line[rest..], range.start - rest);
-            name.put(&TOKEN_PLACEHOLDERS, 1);
-            rest = range.end;
-            let (start, end) = (range.start as u32, range.end as u32);
-            tokens.push(Place { start, end, variable });
-        });
-        name.put(&line[rest..], line.len() - rest);
-        match self.names.probe(name.as_bytes()) {
-            Probe::Known(id) => Some(id),
-            Probe::Absent(place) => {
-                let bytes = self.names.bytes() + name.len();
-                if self.names.len() == FRAMES_MAX || FRAMES_BYTES_MAX < bytes {
-                    return None;
-                }
-                self.frames.push(Frame::default());
-                Some(self.names.insert(place, name.as_bytes()))
-            }
+    pub(crate) fn of(&mut self, line: &[u8], classes: &Classes) -> Option<u32> {
+        let hash = self.tokens.read(line, classes);
+        if let Some(number) = self.numbers.get(&hash) {
+            return Some(*number);
         }
+        if self.frames.len() == FRAMES_MAX {
+            return None;
+        }
+        let number = self.frames.len() as u32;
+        self.frames.push(Frame::default());
+        self.numbers.insert(hash, number);
+        Some(number)
     }
 
-    pub(crate) fn widened(&self, frame: u32) -> bool {
-        !self.frames[frame as usize].wide.is_empty()
-    }
-
-    /// Cuts the line that [`Frames::of`] was asked about last, whose frame is widened: its pattern
-    /// goes to `pattern`, the rest to `slots`.
+    /// Cuts the line that [`Frames::of`] was asked about last: its pattern goes to `pattern`, the
+    /// rest to `slots`.
     pub(crate) fn cut<'a>(
         &self,
-        frame: u32,
+        frame: Option<u32>,
         line: &'a [u8],
+        classes: &Classes,
         pattern: &mut Pieces,
         slots: &mut impl Slots<'a>,
     ) {
-        let wide = &self.frames[frame as usize].wide;
-        slots.restart();
+        let wide = frame.map_or(&[][..], |frame| &self.frames[frame as usize].wide);
         let mut rest = 0;
-        for (place, wide) in self.tokens.iter().zip(wide) {
-            if !place.variable && !*wide {
-                continue;
-            }
-            let (start, end) = (place.start as usize, place.end as usize);
-            pattern.put(&line[rest..], start - rest);
-            pattern.put(if *wide { &TOKEN_PLACEHOLDERS } else { &PLACEHOLDERS }, 1);
-            rest = end;
-            if place.variable {
-                slots.variable_again(&line[start..], end - start);
-            } else {
-                slots.word(&line[start..], end - start);
+        for (at, variables) in self.tokens.variables.iter().enumerate() {
+            let wide = wide.get(at).copied().unwrap_or(0);
+            let mut left_out = variables | wide;
+            while left_out != 0 {
+                let bit = left_out.trailing_zeros();
+                left_out &= left_out - 1;
+                let Some(place) = self.tokens.places.get(at * 64 + bit as usize) else { break };
+                let (start, end) = (place.start as usize, place.end as usize);
+                pattern.put(&line[rest..], start - rest);
+                let widened = wide >> bit & 1 == 1;
+                pattern.put(if widened { &TOKEN_PLACEHOLDERS } else { &PLACEHOLDERS }, 1);
+                rest = end;
+                let (from, length) = (&line[start..], end - start);
+                if variables >> bit & 1 == 1 {
+                    slots.variable(Variable {
+                        from,
+                        length,
+                        plain: classes.digits_alone(start, end),
+                    });
+                } else {
+                    slots.word(from, length);
+                }
             }
         }
         pattern.put(&line[rest..], line.len() - rest);
+    }
+
+    /// The pattern that a frame's last line had; any other when it had none.
+    #[inline]
+    pub(crate) fn last(&mut self, frame: u32) -> &mut u32 {
+        &mut self.frames[frame as usize].last
     }
 
     /// Counts a row of a pattern.
@@ -149,9 +169,73 @@ impl Frames {
             let rows = frame.patterns.iter().map(|pattern| self.rows[*pattern as usize] as usize);
             if rows.sum::<usize>() < ROWS_PER_PATTERN * frame.patterns.len() {
                 frame.widen(patterns);
+                self.widened = true;
             }
             frame.patterns.clear();
         }
+    }
+}
+
+impl Tokens {
+    /// Finds the tokens of `line`; returns a hash of what is between them.
+    fn read(&mut self, line: &[u8], classes: &Classes) -> u64 {
+        self.places.clear();
+        self.variables.clear();
+        let (mut hash, mut rest) = (0, 0);
+        classes.tokens(|start, end, variable| {
+            hash = mixed(hash, line, rest, start);
+            let bit = self.places.len() % 64;
+            if bit == 0 {
+                self.variables.push(0);
+            }
+            if let Some(variables) = self.variables.last_mut() {
+                *variables |= u64::from(variable) << bit;
+            }
+            self.places.push(Place { start: start as u32, end: end as u32 });
+            rest = end;
+        });
+        mixed(hash, line, rest, line.len())
+    }
+}
+
+/// A hash that goes on with the separators from `start` to `end`.
+#[inline]
+fn mixed(hash: u64, line: &[u8], start: usize, end: usize) -> u64 {
+    // Odd, and as many ones as zeros.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let fold = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let length = end - start;
+    if length < 8
+        && let Some(word) = line[start..].first_chunk::<8>()
+    {
+        let word = u64::from_le_bytes(*word) & ((1 << (8 * length)) - 1);
+        return fold(hash, word | (length as u64 + 1) << 56);
+    }
+    let hash = if length == 0 { fold(hash, 1 << 56) } else { hash };
+    line[start..end].chunks(7).fold(hash, |hash, chunk| {
+        let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        fold(hash, word | (chunk.len() as u64 + 1) << 56)
+    })
+}
+
+/// Hashes of what is hashed already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("numbers are all that is hashed")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -172,17 +256,24 @@ impl Frame {
         }
         let most = tokens.iter().map(HashSet::len).max().unwrap_or(0);
         let enough = most.min(self.patterns.len().div_ceil(CHANGED_SHARE));
-        self.wide.resize(tokens.len(), false);
-        for (wide, tokens) in self.wide.iter_mut().zip(&tokens) {
-            *wide |= enough <= tokens.len();
+        let words = tokens.len().div_ceil(64).max(self.wide.len());
+        self.wide.resize(words, 0);
+        for (place, tokens) in tokens.iter().enumerate() {
+            self.wide[place / 64] |= u64::from(enough <= tokens.len()) << (place % 64);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::logs::pattern::{PatternInterner, SlotList};
+    use crate::logs::pattern::{
+        PLACEHOLDER, PatternInterner, PatternTable, SlotList, TOKEN_PLACEHOLDER,
+    };
 
     const FREE: usize = 100;
 
@@ -221,7 +312,7 @@ mod tests {
         assert_eq!(interned.pattern as usize, FREE + WIDEN_AT + 1);
         assert_eq!(slots.0, [&b"x1"[..], b"5"]);
         let known = interner.intern(b"user a logged in, took 7", &mut SlotList::default());
-        assert_eq!(known.pattern as usize, FREE + 1, "patterns made before stay");
+        assert_eq!(known.pattern as usize, FREE + WIDEN_AT + 1, "also where it had one of its own");
     }
 
     #[test]
@@ -238,5 +329,77 @@ mod tests {
         }
         let made = interner.len() - FREE;
         assert!(made <= 6 * WIDEN_AT + 1, "{made}");
+    }
+
+    /// Lines of few frames whose words change, so that frames are widened again and again.
+    fn changing_lines() -> impl Strategy<Value = Vec<String>> {
+        let line = prop_oneof![
+            3 => "[a-h]{1,2} [a-c0-2]{1,3}=[a-h]{1,2}",
+            3 => "([a-c]{1,2}[, ]){1,4}[a-d0-9]{0,20}",
+            1 => "(k[a-h]=[a-d1]{1,2} ){60,70}",
+            1 => any::<String>(),
+        ];
+        prop::collection::vec(line, 1..300)
+    }
+
+    proptest! {
+        #[test]
+        fn places_of_another_frame_make_a_pattern_as_well(
+            line in any::<String>(),
+            wide in prop::collection::vec(any::<u64>(), 0..3),
+        ) {
+            let mut classes = Classes::default();
+            classes.read(line.as_bytes());
+            let mut frames = Frames::default();
+            let frame = frames.of(line.as_bytes(), &classes).unwrap();
+            frames.frames[frame as usize].wide = wide;
+            let (mut pattern, mut slots) = (Pieces::default(), SlotList::default());
+            frames.cut(Some(frame), line.as_bytes(), &classes, &mut pattern, &mut slots);
+            let mut next = slots.0.into_iter();
+            let mut rebuilt = Vec::new();
+            for byte in pattern.as_bytes() {
+                match *byte {
+                    PLACEHOLDER | TOKEN_PLACEHOLDER => rebuilt.extend(next.next().unwrap()),
+                    byte => rebuilt.push(byte),
+                }
+            }
+            prop_assert_eq!(rebuilt, line.as_bytes());
+        }
+
+        #[test]
+        fn lines_are_their_patterns_with_tokens_put_back(
+            lines in changing_lines(),
+            free in 0_usize..20,
+        ) {
+            let mut interner = PatternInterner::new(free);
+            let mut cut = Vec::new();
+            for line in &lines {
+                let mut slots = SlotList::default();
+                let interned = interner.intern(line.as_bytes(), &mut slots);
+                cut.push((interned, interner.last().to_vec(), slots.0));
+            }
+            let table = PatternTable::decode(&interner.encode()).unwrap();
+            let mut most = 0;
+            for (line, (interned, pattern, slots)) in lines.iter().zip(cut) {
+                prop_assert_eq!(table.get(interned.pattern), Some(&pattern[..]));
+                prop_assert_eq!(interned.first, most < interned.pattern);
+                most = most.max(interned.pattern);
+                let mut next = slots.into_iter();
+                let mut rebuilt = Vec::new();
+                for byte in pattern {
+                    match byte {
+                        PLACEHOLDER | TOKEN_PLACEHOLDER => {
+                            let token = next.next().unwrap();
+                            let digit = token.iter().any(u8::is_ascii_digit);
+                            prop_assert!(digit || byte == TOKEN_PLACEHOLDER);
+                            rebuilt.extend_from_slice(token);
+                        }
+                        byte => rebuilt.push(byte),
+                    }
+                }
+                prop_assert_eq!(rebuilt, line.as_bytes());
+                prop_assert_eq!(next.next(), None);
+            }
+        }
     }
 }

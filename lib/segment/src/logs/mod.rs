@@ -34,6 +34,7 @@ mod assemble;
 mod bits;
 mod budget;
 mod build;
+mod classes;
 mod column_reader;
 mod columns;
 mod condition;

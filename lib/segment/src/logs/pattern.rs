@@ -13,10 +13,11 @@
 
 use memchr::memchr2_iter;
 
+use super::classes::Classes;
 use super::frame::Frames;
-use super::intern::{Interner, Probe};
+use super::intern::{Interner, Place, Probe};
 use super::pieces::Pieces;
-use super::token::{Variable, variables};
+use super::token::Variable;
 use crate::wire::{self, Malformed, Reader};
 
 /// Stands for a variable in a pattern.
@@ -48,6 +49,7 @@ pub(crate) const PATTERNS_BYTES_MAX: usize = 8 << 20;
 pub(crate) struct PatternInterner {
     patterns: Interner,
     frames: Frames,
+    classes: Classes,
     scratch: Pieces,
 }
 
@@ -58,18 +60,15 @@ pub(crate) struct Interned {
     pub(crate) first: bool,
 }
 
+/// What a line gets whose pattern did not fit.
+const NONE: Interned = Interned { pattern: NO_PATTERN, first: false };
+
 /// Takes what stands in the place of a line's placeholders.
 pub(crate) trait Slots<'a> {
     /// The line's next variable.
     fn variable(&mut self, variable: Variable<'a>);
 
-    /// The line has more placeholders than variables: what was given of it is given again.
-    fn restart(&mut self);
-
-    /// A variable that was given before: the first `length` bytes of `from`.
-    fn variable_again(&mut self, from: &'a [u8], length: usize);
-
-    /// A word that is not in the pattern, as well.
+    /// A word that is not in the pattern, either.
     fn word(&mut self, from: &'a [u8], length: usize);
 }
 
@@ -79,39 +78,65 @@ impl PatternInterner {
         Self { frames: Frames::new(free), ..Self::default() }
     }
 
-    /// Cuts `line`, in one pass when its pattern is known: `slots` gets what the pattern leaves
-    /// out, in order.
+    /// Cuts `line`: `slots` gets what its pattern leaves out, in order.
     pub(crate) fn intern<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
-        let scratch = &mut self.scratch;
-        scratch.truncate(0);
-        let last = variables(line, |from, before, found| {
-            scratch.put(from, before);
-            scratch.put(&PLACEHOLDERS, 1);
-            slots.variable(found);
-        });
-        scratch.put(last, last.len());
+        self.scratch.truncate(0);
+        self.classes.read(line);
+        if self.frames.any_widened() {
+            return self.intern_framed(line, slots);
+        }
+        self.cut(line, slots);
         match self.patterns.probe(self.scratch.as_bytes()) {
             Probe::Known(id) => self.known(id),
-            Probe::Absent(_) => self.intern_new(line, slots),
+            Probe::Absent(_) if self.full() => NONE,
+            Probe::Absent(place) => {
+                let frame = self.frames.of(line, &self.classes);
+                self.add(place, frame)
+            }
         }
     }
 
-    /// Interns a line whose variables alone make no known pattern.
-    fn intern_new<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
-        let frame = self.frames.of(line);
-        if let Some(frame) = frame.filter(|frame| self.frames.widened(*frame)) {
-            self.scratch.truncate(0);
-            self.frames.cut(frame, line, &mut self.scratch, slots);
+    /// Interns a line where some frames are widened.
+    fn intern_framed<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
+        let frame = self.frames.of(line, &self.classes);
+        self.frames.cut(frame, line, &self.classes, &mut self.scratch, slots);
+        let mut unframed = 0;
+        let last = match frame {
+            Some(frame) => self.frames.last(frame),
+            None => &mut unframed,
+        };
+        if self.patterns.get(*last) == self.scratch.as_bytes() {
+            let id = *last;
+            return self.known(id);
         }
         match self.patterns.probe(self.scratch.as_bytes()) {
-            Probe::Known(id) => self.known(id),
-            Probe::Absent(_) if self.full() => Interned { pattern: NO_PATTERN, first: false },
-            Probe::Absent(place) => {
-                let id = self.patterns.insert(place, self.scratch.as_bytes());
-                self.frames.add(frame, id, &self.patterns);
-                Interned { pattern: id + 1, first: true }
+            Probe::Known(id) => {
+                *last = id;
+                self.known(id)
             }
+            Probe::Absent(_) if self.full() => NONE,
+            Probe::Absent(place) => self.add(place, frame),
         }
+    }
+
+    /// Cuts a line at its variables.
+    fn cut<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) {
+        let (classes, scratch) = (&self.classes, &mut self.scratch);
+        let mut rest = 0;
+        classes.variables(|start, end| {
+            scratch.put(&line[rest..], start - rest);
+            scratch.put(&PLACEHOLDERS, 1);
+            rest = end;
+            let plain = classes.digits_alone(start, end);
+            slots.variable(Variable { from: &line[start..], length: end - start, plain });
+        });
+        scratch.put(&line[rest..], line.len() - rest);
+    }
+
+    fn add(&mut self, place: Place, frame: Option<u32>) -> Interned {
+        let id = self.patterns.insert(place, self.scratch.as_bytes());
+        self.frames.add(frame, id, &self.patterns);
+        Interned { pattern: id + 1, first: true }
     }
 
     #[inline]
@@ -225,14 +250,6 @@ pub(crate) struct SlotList<'a>(pub(crate) Vec<&'a [u8]>);
 impl<'a> Slots<'a> for SlotList<'a> {
     fn variable(&mut self, variable: Variable<'a>) {
         self.0.push(variable.bytes());
-    }
-
-    fn restart(&mut self) {
-        self.0.clear();
-    }
-
-    fn variable_again(&mut self, from: &'a [u8], length: usize) {
-        self.0.push(&from[..length]);
     }
 
     fn word(&mut self, from: &'a [u8], length: usize) {

@@ -5,7 +5,7 @@
 //! one load and one store; what is copied beyond its end is overwritten by the next.
 
 /// Longest piece that is copied as a block. Most are shorter by far.
-const BLOCK: usize = 16;
+pub(crate) const BLOCK: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
@@ -52,6 +52,13 @@ impl Pieces {
     /// What was appended after the first `start` bytes.
     pub(crate) fn since(&mut self, start: usize) -> &mut [u8] {
         &mut self.bytes[start..self.end]
+    }
+
+    /// Everything from `start` on, and behind what was appended bytes that may be anything: at
+    /// least a block of them.
+    #[inline]
+    pub(crate) fn from(&self, start: usize) -> &[u8] {
+        &self.bytes[start..]
     }
 
     /// Forgets all but the first `len` bytes.

@@ -86,8 +86,9 @@ pub(crate) struct VolumeEntry {
 #[derive(Debug, Default)]
 pub(crate) struct VolumeBuilder {
     entries: Vec<VolumeEntry>,
-    /// The entries of the current stream and minute, by level.
+    /// The entries of the current stream and minute, by level, and the one that was last added to.
     open: HashMap<u32, usize>,
+    last: Option<(u32, usize)>,
     current: Option<(u32, i64)>,
 }
 
@@ -97,11 +98,16 @@ impl VolumeBuilder {
         if self.current != Some((stream, minute_ns)) {
             self.current = Some((stream, minute_ns));
             self.open.clear();
+            self.last = None;
         }
-        let at = *self.open.entry(level).or_insert_with(|| {
-            self.entries.push(VolumeEntry { stream, level, minute_ns, lines: 0, bytes: 0 });
-            self.entries.len() - 1
-        });
+        let at = match self.last {
+            Some((last, at)) if last == level => at,
+            _ => *self.open.entry(level).or_insert_with(|| {
+                self.entries.push(VolumeEntry { stream, level, minute_ns, lines: 0, bytes: 0 });
+                self.entries.len() - 1
+            }),
+        };
+        self.last = Some((level, at));
         self.entries[at].lines += 1;
         self.entries[at].bytes += bytes as u64;
     }

@@ -1,4 +1,5 @@
-//! Cutting a line into tokens: the one definition that writer and reader share.
+//! Cutting a line into tokens: the one definition that writer and reader share. Writers cut by
+//! [`super::classes`], which is faster.
 //!
 //! A **token** is a maximal run of ASCII letters, ASCII digits and bytes of 0x80 and above, so a
 //! token never starts or ends inside a UTF-8 character. Every other byte separates. A **variable**
@@ -7,8 +8,6 @@
 //!
 //! What always holds: the rule looks at bytes only, never at a locale or a Unicode table, and
 //! never changes within a format version, for what was pruned by it was written by it.
-
-use std::ops::Range;
 
 /// What a byte is to the tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +73,7 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut visit: impl FnMut(Piece<'a>)) {
     }
 }
 
-/// A variable, as [`variables`] finds it.
+/// A variable in its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Variable<'a> {
     /// The text from the variable's first byte on.
@@ -88,63 +87,6 @@ impl<'a> Variable<'a> {
     #[inline]
     pub(crate) fn bytes(self) -> &'a [u8] {
         &self.from[..self.length]
-    }
-}
-
-/// The same cut as [`walk`], for those who ask for variables only: `visit` gets the text from behind
-/// the last variable on, how much of it stands before the next, and that. Returns what stands behind
-/// the last.
-///
-/// Runs over every byte that is ever stored, so it branches on digits and little else.
-#[inline]
-pub(crate) fn variables<'a>(
-    text: &'a [u8],
-    mut visit: impl FnMut(&'a [u8], usize, Variable<'a>),
-) -> &'a [u8] {
-    let (mut rest, mut token, mut at) = (0, 0, 0);
-    while let Some(byte) = text.get(at) {
-        let class = class(*byte);
-        at += 1;
-        // Without a branch, which would be guessed wrong at every other separator.
-        let separates = usize::from(class == ByteClass::Separator).wrapping_neg();
-        token ^= (token ^ at) & separates;
-        if class != ByteClass::Digit {
-            continue;
-        }
-        let mut plain = token + 1 == at;
-        while let Some(byte) = text.get(at) {
-            match self::class(*byte) {
-                ByteClass::Separator => break,
-                other => plain &= other == ByteClass::Digit,
-            }
-            at += 1;
-        }
-        let found = Variable { from: &text[token..], length: at - token, plain };
-        visit(&text[rest..], token - rest, found);
-        (rest, token) = (at, at);
-    }
-    &text[rest..]
-}
-
-/// The tokens of `text` in order: where each is, and whether it is a variable. The same cut as
-/// [`walk`], branching as little as [`variables`].
-#[inline]
-pub(crate) fn tokens(text: &[u8], mut visit: impl FnMut(Range<usize>, bool)) {
-    let mut start = 0;
-    let mut variable = false;
-    for (at, byte) in text.iter().enumerate() {
-        match class(*byte) {
-            ByteClass::Separator => {
-                if start < at {
-                    visit(start..at, variable);
-                }
-                (start, variable) = (at + 1, false);
-            }
-            other => variable |= other == ByteClass::Digit,
-        }
-    }
-    if start < text.len() {
-        visit(start..text.len(), variable);
     }
 }
 
@@ -220,23 +162,6 @@ mod tests {
                 whole.extend_from_slice(bytes);
             });
             prop_assert_eq!(whole, text.as_bytes());
-
-            let (mut found, mut whole) = (Vec::new(), Vec::new());
-            let last = variables(text.as_bytes(), |from, before, variable| {
-                let bytes = variable.bytes();
-                assert_eq!(variable.plain, bytes.iter().all(u8::is_ascii_digit));
-                whole.extend_from_slice(&from[..before]);
-                whole.extend_from_slice(bytes);
-                found.push(bytes);
-            });
-            whole.extend_from_slice(last);
-            prop_assert_eq!(whole, text.as_bytes());
-            let mut expected = Vec::new();
-            walk(text.as_bytes(), |piece| match piece {
-                Piece::Token(Token { bytes, variable: true }) => expected.push(bytes),
-                Piece::Token(_) | Piece::Separators(_) => {}
-            });
-            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -15,9 +15,11 @@
 //! masks.
 
 mod digits;
+mod masks;
 mod read;
 mod search;
 mod shapes;
+mod short;
 mod slot;
 mod streams;
 mod write;

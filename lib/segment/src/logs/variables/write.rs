@@ -1,8 +1,9 @@
 //! Taking the variables of a granule apart.
 
 use super::digits;
+use super::masks::Masks;
+use super::short::{Digits, SHORT_BYTES, Short, ShortMask};
 use super::{CHOICES_MAX, HALF_BYTES_MIN, slot};
-use crate::logs::intern::Interner;
 use crate::logs::pattern::NO_PATTERN;
 use crate::logs::pieces::Pieces;
 use crate::wire;
@@ -10,9 +11,7 @@ use crate::wire;
 /// Encodes granule after granule; what it allocates is used again.
 pub(crate) struct VariablesWriter {
     compressor: zstd::bulk::Compressor<'static>,
-    masks: Interner,
-    /// By mask: the slot that used it last, and the number it has there.
-    used: Vec<(u32, u32)>,
+    masks: Masks,
     slots: u32,
     streams: Streams,
     order: Order,
@@ -40,7 +39,8 @@ struct Streams {
 #[derive(Debug, Default)]
 struct Order {
     rows: Vec<u32>,
-    keys: Vec<u64>,
+    /// By pattern, where its next row goes.
+    starts: Vec<u32>,
 }
 
 /// The values of one slot, on their way.
@@ -48,12 +48,66 @@ struct Order {
 struct SlotValues {
     masks: Vec<u32>,
     choices: Vec<u8>,
-    digits: Vec<u8>,
-    mask: Vec<u8>,
+    digits: Pieces,
+    /// The mask of the last value that was not short, and of the one before.
+    mask: Pieces,
+    mask_before: Pieces,
     count: usize,
     /// Digits compared with those of the value before, and how many of them were equal.
     compared: usize,
     equal: usize,
+}
+
+/// One slot's values.
+#[derive(Clone, Copy)]
+struct Values<'a> {
+    of: &'a GranuleVariables,
+    /// Where the variables of its rows begin.
+    starts: &'a [u32],
+    /// Which of each row's variables it is.
+    at: u32,
+}
+
+/// The value before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    None,
+    Short(Short, ShortMask),
+    Long,
+}
+
+/// Bytes that are short, after the text that they and what follows them stand in.
+type Part<'a> = (&'a [u8], Short);
+
+/// A value's mask.
+#[derive(Clone, Copy, Debug)]
+struct Mask {
+    number: u32,
+    /// No value of the granule had it before.
+    new: bool,
+    /// The value is nothing but digits.
+    plain: bool,
+}
+
+impl<'a> Values<'a> {
+    fn numbers(self) -> impl Iterator<Item = u32> + Clone {
+        self.starts.iter().map(move |start| start + self.at)
+    }
+
+    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.numbers().map(move |number| self.of.get(number))
+    }
+
+    /// The length of all values, where they are hexadecimal and worth half-bytes.
+    fn half_bytes(self) -> Option<usize> {
+        let length = self.iter().next()?.len();
+        let half = |number| {
+            let (start, end) = self.of.place(number);
+            end - start == length
+                && self.of.parts((start, end)).all(|(_, part)| part.is_hexadecimal())
+        };
+        (HALF_BYTES_MIN <= length && self.numbers().all(half)).then_some(length)
+    }
 }
 
 /// The variables of a granule's lines, copied while the line is at hand: they are gone through again
@@ -106,9 +160,36 @@ impl GranuleVariables {
 
     #[inline]
     fn get(&self, number: u32) -> &[u8] {
+        let (start, end) = self.place(number);
+        &self.bytes.as_bytes()[start..end]
+    }
+
+    /// Bytes that are short, and what the text goes on with.
+    #[inline]
+    fn part(&self, start: usize, end: usize) -> Part<'_> {
+        let text = self.text(start);
+        let block = text.first_chunk().expect("what was put has a block's room behind it");
+        (text, Short::of(block, end - start))
+    }
+
+    /// Bytes of any length, part by part.
+    #[inline]
+    fn parts(&self, (start, end): (usize, usize)) -> impl Iterator<Item = Part<'_>> {
+        let starts = (start..end).step_by(SHORT_BYTES);
+        starts.map(move |start| self.part(start, end.min(start + SHORT_BYTES)))
+    }
+
+    /// The text that begins there, and bytes that may be anything.
+    #[inline]
+    fn text(&self, start: usize) -> &[u8] {
+        self.bytes.from(start)
+    }
+
+    #[inline]
+    fn place(&self, number: u32) -> (usize, usize) {
         let number = number as usize;
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.bytes.as_bytes()[start as usize..self.ends[number] as usize]
+        (start as usize, self.ends[number] as usize)
     }
 }
 
@@ -122,8 +203,7 @@ impl VariablesWriter {
     pub(crate) fn new(zstd_level: i32) -> std::io::Result<Self> {
         Ok(Self {
             compressor: zstd::bulk::Compressor::new(zstd_level)?,
-            masks: Interner::default(),
-            used: Vec::new(),
+            masks: Masks::default(),
             slots: 0,
             streams: Streams::default(),
             order: Order::default(),
@@ -139,7 +219,6 @@ impl VariablesWriter {
         variables: &GranuleVariables,
     ) -> std::io::Result<Vec<u8>> {
         self.masks.clear();
-        self.used.clear();
         self.streams.clear();
         self.order.sort(patterns);
         let order = std::mem::take(&mut self.order);
@@ -150,7 +229,7 @@ impl VariablesWriter {
             starts.extend(rows.iter().map(|row| variables.start(*row)));
             let slots = variables.rows[rows[0] as usize] - starts[0];
             for at in 0..slots {
-                let values = starts.iter().map(|start| variables.get(start + at));
+                let values = Values { of: variables, starts: &starts, at };
                 self.slot(pattern == NO_PATTERN, values);
             }
         }
@@ -159,17 +238,14 @@ impl VariablesWriter {
         self.finish()
     }
 
-    fn slot<'v>(&mut self, lines: bool, values: impl Iterator<Item = &'v [u8]> + Clone) {
+    fn slot(&mut self, lines: bool, values: Values<'_>) {
         self.slots += 1;
         let known = self.masks.len();
-        let length = values.clone().next().map_or(0, <[u8]>::len);
-        if !lines && self.slot.take_numbers(length, values.clone()) {
-            let mask = self.masks.intern(ZEROS.get(..length).unwrap_or_default());
-            self.used.resize(self.masks.len(), (0, 0));
+        if !lines && let Some(zeros) = self.slot.take_numbers(values) {
+            let (mask, _) = self.masks.short(zeros);
             self.slot.masks.push(mask);
-        } else if lines || !self.take_apart(values.clone()) {
+        } else if lines || !self.take_apart(values) {
             self.masks.truncate(known);
-            self.used.truncate(known);
             self.streams.text(values);
             return;
         }
@@ -177,50 +253,91 @@ impl VariablesWriter {
     }
 
     /// Masks and digits of a slot's values; false where text is smaller.
-    fn take_apart<'v>(&mut self, values: impl Iterator<Item = &'v [u8]>) -> bool {
-        let slot = &mut self.slot;
-        slot.clear();
-        let mut last: &[u8] = &[];
+    fn take_apart(&mut self, values: Values<'_>) -> bool {
+        self.slot.clear();
+        let mut last = Last::None;
         let mut choice = 0;
         let mut letters = 0;
-        for value in values {
-            let start = slot.digits.len();
-            let same = slot.count != 0 && value.len() == last.len() && same_mask(last, value);
-            slot.count += 1;
-            if same {
-                slot.digits.extend(value.iter().filter(|byte| byte.is_ascii_digit()));
-                let digits = slot.digits.len() - start;
-                slot.compared += digits;
-                let (before, now) = slot.digits[start - digits..].split_at(digits);
-                slot.equal += before.iter().zip(now).filter(|(a, b)| a == b).count();
+        for number in values.numbers() {
+            self.slot.count += 1;
+            let (start, end) = values.of.place(number);
+            let changed = if end - start <= SHORT_BYTES {
+                self.take_short(values.of.part(start, end), &mut last)
             } else {
-                slot.mask.clear();
-                slot.mask.extend_from_slice(value);
-                for byte in slot.mask.iter_mut().filter(|byte| byte.is_ascii_digit()) {
-                    slot.digits.push(*byte);
-                    *byte = b'0';
-                }
-                let mask = self.masks.intern(&slot.mask);
-                if self.used.len() == mask as usize {
-                    self.used.push((0, 0));
-                    let plain = slot.digits.len() - start == value.len();
-                    letters += usize::from(!plain);
-                }
-                let used = &mut self.used[mask as usize];
-                if used.0 != self.slots {
-                    *used = (self.slots, slot.masks.len() as u32);
-                    slot.masks.push(mask);
-                }
-                choice = used.1;
-                let hopeless = 64 <= slot.count && slot.count < letters * 2;
-                if CHOICES_MAX < slot.masks.len() || hopeless {
+                self.take_long(values.of.parts((start, end)), &mut last)
+            };
+            if let Some(Mask { number, new, plain }) = changed {
+                letters += usize::from(new && !plain);
+                choice = self.choose(number);
+                let count = self.slot.count;
+                let hopeless =
+                    (32 <= count && count == letters) || (64 <= count && count < letters * 2);
+                if CHOICES_MAX < self.slot.masks.len() || hopeless {
                     return false;
                 }
             }
-            last = value;
-            slot.choices.push(choice as u8);
+            self.slot.choices.push(choice as u8);
         }
-        letters * 2 <= slot.count
+        letters * 2 <= self.slot.count
+    }
+
+    /// Takes the digits of a value; returns its mask where it is not that of the value before.
+    #[inline]
+    fn take_short(&mut self, (text, value): Part<'_>, last: &mut Last) -> Option<Mask> {
+        let slot = &mut self.slot;
+        let digits = value.digits();
+        let mask = value.mask(digits);
+        slot.put(text, value, digits);
+        let before = std::mem::replace(last, Last::Short(value, mask));
+        if let Last::Short(before, mask_before) = before
+            && mask_before == mask
+        {
+            slot.compared += digits.count();
+            slot.equal += value.equal_digits(before, digits);
+            return None;
+        }
+        let (number, new) = self.masks.short(mask);
+        Some(Mask { number, new, plain: digits.are_all_of(value) })
+    }
+
+    /// The same for a value of any length.
+    fn take_long<'v>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'v>>,
+        last: &mut Last,
+    ) -> Option<Mask> {
+        let slot = &mut self.slot;
+        std::mem::swap(&mut slot.mask, &mut slot.mask_before);
+        slot.mask.truncate(0);
+        let start = slot.digits.len();
+        for (text, value) in parts {
+            let digits = value.digits();
+            slot.put(text, value, digits);
+            let (mask, length) = value.mask(digits).to_bytes();
+            slot.mask.put(&mask, length);
+        }
+        let digits = slot.digits.len() - start;
+        let before = std::mem::replace(last, Last::Long);
+        let mask = slot.mask.as_bytes();
+        if before == Last::Long && mask == slot.mask_before.as_bytes() {
+            slot.compared += digits;
+            let (before, now) = slot.digits.as_bytes()[start - digits..].split_at(digits);
+            slot.equal += before.iter().zip(now).filter(|(a, b)| a == b).count();
+            return None;
+        }
+        let (number, new) = self.masks.long(mask);
+        Some(Mask { number, new, plain: digits == mask.len() })
+    }
+
+    /// The number that a mask has in the slot at hand.
+    #[inline]
+    fn choose(&mut self, mask: u32) -> u32 {
+        let used = self.masks.used(mask);
+        if used.0 != self.slots {
+            *used = (self.slots, self.slot.masks.len() as u32);
+            self.slot.masks.push(mask);
+        }
+        used.1
     }
 
     fn finish(&mut self) -> std::io::Result<Vec<u8>> {
@@ -261,23 +378,27 @@ fn put_stream(
     Ok(())
 }
 
-/// The mask of a number.
-const ZEROS: &[u8] = b"0000000000";
-
-/// Whether two values of one length differ in digits only.
-fn same_mask(a: &[u8], b: &[u8]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a == b || (a.is_ascii_digit() && b.is_ascii_digit()))
-}
-
 impl Order {
     /// Rows by pattern, those of one pattern in their order.
     fn sort(&mut self, patterns: &[u32]) {
-        self.keys.clear();
-        let keys = patterns.iter().zip(0_u64..);
-        self.keys.extend(keys.map(|(pattern, row)| u64::from(*pattern) << 32 | row));
-        self.keys.sort_unstable();
+        let most = patterns.iter().max().map_or(0, |most| *most as usize);
+        self.starts.clear();
+        self.starts.resize(most + 2, 0);
+        for pattern in patterns {
+            self.starts[*pattern as usize + 1] += 1;
+        }
+        let mut start = 0;
+        for next in &mut self.starts {
+            start += *next;
+            *next = start;
+        }
         self.rows.clear();
-        self.rows.extend(self.keys.iter().map(|key| *key as u32));
+        self.rows.resize(patterns.len(), 0);
+        for (pattern, row) in patterns.iter().zip(0..) {
+            let place = &mut self.starts[*pattern as usize];
+            self.rows[*place as usize] = row;
+            *place += 1;
+        }
     }
 }
 
@@ -285,14 +406,15 @@ impl SlotValues {
     fn clear(&mut self) {
         self.masks.clear();
         self.choices.clear();
-        self.digits.clear();
+        self.digits.truncate(0);
         (self.count, self.compared, self.equal) = (0, 0, 0);
     }
 
-    /// Takes values that are all digits and of one length, as most are; false for others.
-    fn take_numbers<'v>(&mut self, length: usize, values: impl Iterator<Item = &'v [u8]>) -> bool {
+    /// Takes values that are all digits and of one length, as most are, and returns their mask;
+    /// `None` for others.
+    fn take_numbers(&mut self, values: Values<'_>) -> Option<ShortMask> {
         self.clear();
-        match length {
+        match values.iter().next()?.len() {
             1 => self.take_fixed::<1>(values),
             2 => self.take_fixed::<2>(values),
             3 => self.take_fixed::<3>(values),
@@ -302,25 +424,39 @@ impl SlotValues {
             8 => self.take_fixed::<8>(values),
             10 => self.take_fixed::<10>(values),
             // Few enough for the road that takes everything.
-            _ => false,
+            _ => None,
         }
     }
 
     /// For one length known when this is compiled, a value is a load or two.
-    fn take_fixed<'v, const N: usize>(&mut self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+    fn take_fixed<const N: usize>(&mut self, values: Values<'_>) -> Option<ShortMask> {
         let mut last = [0; N];
-        for value in values {
-            let Ok(value) = <[u8; N]>::try_from(value) else { return false };
+        for number in values.numbers() {
+            let (start, end) = values.of.place(number);
+            let text = values.of.text(start);
+            let value = text.first_chunk::<N>().filter(|_| end - start == N)?;
             if !value.iter().fold(true, |plain, byte| plain & byte.is_ascii_digit()) {
-                return false;
+                return None;
             }
-            self.digits.extend_from_slice(&value);
+            self.digits.put(text, N);
             self.equal += value.iter().zip(&last).map(|(a, b)| usize::from(a == b)).sum::<usize>();
-            last = value;
+            last = *value;
             self.count += 1;
         }
         self.compared = (self.count - 1) * N;
-        true
+        Some(ShortMask::zeros(N))
+    }
+
+    /// Takes the digits of what `text` begins with.
+    #[inline]
+    fn put(&mut self, text: &[u8], value: Short, digits: Digits) {
+        if digits.are_all_of(value) {
+            self.digits.put(text, digits.count());
+        } else {
+            digits.runs(|start, length| {
+                self.digits.put(&text[start..], length);
+            });
+        }
     }
 
     /// Random digits equal the one before in one case of ten.
@@ -351,9 +487,10 @@ impl Streams {
             wire::put_varint(&mut self.slots, code);
             if repetitive {
                 // Digit by digit, so that what repeats lies together.
-                let width = slot.digits.len() / slot.count.max(1);
+                let digits = slot.digits.as_bytes();
+                let width = digits.len() / slot.count.max(1);
                 for at in 0..width {
-                    self.repetitive.extend(slot.digits.iter().skip(at).step_by(width));
+                    self.repetitive.extend(digits.iter().skip(at).step_by(width));
                 }
                 return;
             }
@@ -364,30 +501,25 @@ impl Streams {
             self.choices.extend_from_slice(&slot.choices);
         }
         let digits = if repetitive { &mut self.repetitive } else { &mut self.random };
-        digits.extend_from_slice(&slot.digits);
+        digits.extend_from_slice(slot.digits.as_bytes());
     }
 
-    fn text<'v>(&mut self, mut values: impl Iterator<Item = &'v [u8]> + Clone) {
-        let length = values.clone().next().map_or(0, <[u8]>::len);
-        let half = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if HALF_BYTES_MIN <= length
-            && values.clone().all(|value| value.len() == length && value.iter().all(half))
-        {
+    fn text(&mut self, values: Values<'_>) {
+        if let Some(length) = values.half_bytes() {
             wire::put_varint(&mut self.slots, slot::HALF_BYTES);
             wire::put_varint(&mut self.slots, length as u64);
-            let digit = |byte: u8| if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 };
-            for value in values {
-                for two in value.chunks(2) {
-                    let low = two.get(1).map_or(0, |byte| digit(*byte));
-                    self.half_bytes.push(digit(two[0]) << 4 | low);
+            for number in values.numbers() {
+                for (_, part) in values.of.parts(values.of.place(number)) {
+                    let (half_bytes, length) = part.half_bytes();
+                    self.half_bytes.extend_from_slice(&half_bytes[..length]);
                 }
             }
             return;
         }
         wire::put_varint(&mut self.slots, slot::TEXT);
-        values.by_ref().for_each(|value| {
+        for value in values.iter() {
             wire::put_varint(&mut self.lengths, value.len() as u64);
             self.text.extend_from_slice(value);
-        });
+        }
     }
 }

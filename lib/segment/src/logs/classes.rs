@@ -1,0 +1,253 @@
+//! What each byte of a line is, a bit each: the cut of [`super::token`], eight bytes at a time.
+//!
+//! Every byte that is ever stored is looked at here, so nothing branches on a byte: whoever wants
+//! the tokens or variables of the line goes from one set bit to the next.
+//!
+//! What always holds: the cut is that of [`super::token::walk`].
+
+const HIGH_BITS: u64 = every(0x80);
+
+/// Bytes of a block: one bit of a word each.
+const BLOCK: usize = 64;
+
+/// A line's bytes by class. What lies beyond its end separates.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    blocks: Vec<Block>,
+    length: usize,
+}
+
+/// The classes of 64 bytes, the first in the lowest bit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    tokens: u64,
+    digits: u64,
+}
+
+impl Classes {
+    /// Looks at `line`, and forgets the one before.
+    #[inline]
+    pub(crate) fn read(&mut self, line: &[u8]) {
+        self.blocks.clear();
+        self.length = line.len();
+        let (blocks, rest) = line.as_chunks::<BLOCK>();
+        self.blocks.extend(blocks.iter().map(Block::of));
+        if !rest.is_empty() {
+            self.blocks.push(Block::of_short(rest));
+        }
+    }
+
+    /// The line's tokens in order: start, end, and whether it is a variable.
+    #[inline]
+    pub(crate) fn tokens(&self, mut visit: impl FnMut(usize, usize, bool)) {
+        let mut open = None;
+        for (at, block) in self.blocks.iter().enumerate() {
+            let base = at * BLOCK;
+            let mut edges = block.tokens ^ (block.tokens << 1 | u64::from(open.is_some()));
+            if let Some((start, variable)) = open {
+                let end = edges.trailing_zeros();
+                let variable = variable || block.digits & below(end) != 0;
+                if end == BLOCK as u32 {
+                    open = Some((start, variable));
+                    continue;
+                }
+                edges &= edges - 1;
+                visit(start, base + end as usize, variable);
+                open = None;
+            }
+            while edges != 0 {
+                let start = edges.trailing_zeros();
+                edges &= edges - 1;
+                let digits = block.digits & !below(start);
+                if edges == 0 {
+                    open = Some((base + start as usize, digits != 0));
+                    break;
+                }
+                let end = edges.trailing_zeros();
+                edges &= edges - 1;
+                visit(base + start as usize, base + end as usize, digits & below(end) != 0);
+            }
+        }
+        if let Some((start, variable)) = open {
+            visit(start, self.length, variable);
+        }
+    }
+
+    /// The line's variables in order: start and end. Looks at digits only and so is faster than
+    /// [`Classes::tokens`].
+    #[inline]
+    pub(crate) fn variables(&self, mut visit: impl FnMut(usize, usize)) {
+        // Where the token began that reaches into the block, and whether it has had a digit.
+        let (mut token, mut open) = (0, false);
+        for (at, block) in self.blocks.iter().enumerate() {
+            let base = at * BLOCK;
+            let separators = !block.tokens;
+            let mut digits = block.digits;
+            if open {
+                let end = separators.trailing_zeros();
+                if end == BLOCK as u32 {
+                    continue;
+                }
+                digits &= !below(end);
+                visit(token, base + end as usize);
+                open = false;
+            }
+            while digits != 0 {
+                let digit = digits.trailing_zeros();
+                let before = separators & below(digit);
+                let start = match before {
+                    0 => token,
+                    _ => base + (BLOCK as u32 - before.leading_zeros()) as usize,
+                };
+                let end = (separators & !below(digit)).trailing_zeros();
+                if end == BLOCK as u32 {
+                    (token, open) = (start, true);
+                    break;
+                }
+                digits &= !below(end);
+                visit(start, base + end as usize);
+            }
+            if !open && separators != 0 {
+                token = base + (BLOCK as u32 - separators.leading_zeros()) as usize;
+            }
+        }
+        if open {
+            visit(token, self.length);
+        }
+    }
+
+    /// Whether there is nothing but digits from `start` to `end`.
+    #[inline]
+    pub(crate) fn digits_alone(&self, start: usize, end: usize) -> bool {
+        let first = start / BLOCK;
+        let from = self.blocks[first].digits >> (start % BLOCK);
+        let length = end - start;
+        // Longer numbers that cross a block are hardly worth a branch of their own.
+        match start % BLOCK + length <= BLOCK {
+            true => from.trailing_ones() as usize >= length,
+            false => {
+                let bit = |at: usize| self.blocks[at / BLOCK].digits >> (at % BLOCK) & 1 == 1;
+                (start..end).all(bit)
+            }
+        }
+    }
+}
+
+impl Block {
+    #[inline]
+    fn of(bytes: &[u8; BLOCK]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        words.iter().enumerate().fold(Self::default(), |block, (at, word)| block.with(at, *word))
+    }
+
+    #[inline]
+    fn of_short(bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut block = words
+            .iter()
+            .enumerate()
+            .fold(Self::default(), |block, (at, word)| block.with(at, *word));
+        if !rest.is_empty() {
+            let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            block = block.with(words.len(), word.to_le_bytes());
+        }
+        block
+    }
+
+    #[inline]
+    fn with(self, word: usize, bytes: [u8; 8]) -> Self {
+        let (tokens, digits) = classes(u64::from_le_bytes(bytes));
+        let at = 8 * word;
+        Self {
+            tokens: self.tokens | packed(tokens) << at,
+            digits: self.digits | packed(digits) << at,
+        }
+    }
+}
+
+const fn every(byte: u8) -> u64 {
+    0x0101_0101_0101_0101 * byte as u64
+}
+
+/// The high bit of each byte that is part of a token, and of each that is a digit.
+#[inline]
+fn classes(bytes: u64) -> (u64, u64) {
+    // Without their high bits, bytes can be added to without carrying into the next.
+    let low = bytes & !HIGH_BITS;
+    let at_least = |bytes: u64, byte: u8| bytes + every(0x80 - byte);
+    let folded = low | every(b'a' - b'A');
+    let digits = at_least(low, b'0') & !at_least(low, b'9' + 1) & !bytes;
+    let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1) | bytes;
+    ((letters | digits) & HIGH_BITS, digits & HIGH_BITS)
+}
+
+/// The high bits of eight bytes, side by side.
+#[inline]
+fn packed(high_bits: u64) -> u64 {
+    high_bits.wrapping_mul(0x0002_0408_1020_4081) >> 56
+}
+
+/// The bits below `bit`, which is at most 64.
+#[inline]
+fn below(bit: u32) -> u64 {
+    match bit {
+        64 => u64::MAX,
+        bit => (1 << bit) - 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::logs::token::{Piece, walk};
+
+    proptest! {
+        #[test]
+        fn cuts_as_the_format_says(
+            line in prop_oneof![
+                any::<String>(),
+                "[a-c0-2 ,é]{0,300}",
+                "[a1 ]{0,10}([a-f]{50,90}|[0-9]{50,90}|[ ,]{50,90})[a1 ]{0,70}",
+            ],
+        ) {
+            let mut expected = Vec::new();
+            let mut at = 0;
+            walk(line.as_bytes(), |piece| match piece {
+                Piece::Separators(text) => at += text.len(),
+                Piece::Token(token) => {
+                    expected.push((at, at + token.bytes.len(), token.variable));
+                    at += token.bytes.len();
+                }
+            });
+            let mut classes = Classes::default();
+            classes.read(b"an older line 1, which is longer than one block of sixty-four bytes");
+            classes.read(line.as_bytes());
+            let mut found = Vec::new();
+            classes.tokens(|start, end, variable| found.push((start, end, variable)));
+            prop_assert_eq!(&found, &expected);
+            found.clear();
+            classes.variables(|start, end| found.push((start, end, true)));
+            expected.retain(|(_, _, variable)| *variable);
+            prop_assert_eq!(&found, &expected);
+            for (start, end, _) in expected {
+                let plain = line.as_bytes()[start..end].iter().all(u8::is_ascii_digit);
+                prop_assert_eq!(classes.digits_alone(start, end), plain);
+            }
+        }
+
+        #[test]
+        fn every_byte_has_its_class(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            use crate::logs::token::{ByteClass, class};
+            let mut classes = Classes::default();
+            classes.read(&bytes);
+            for (at, byte) in bytes.iter().enumerate() {
+                let block = classes.blocks[at / BLOCK];
+                let bit = |word: u64| word >> (at % BLOCK) & 1 == 1;
+                prop_assert_eq!(bit(block.tokens), class(*byte) != ByteClass::Separator);
+                prop_assert_eq!(bit(block.digits), class(*byte) == ByteClass::Digit);
+            }
+        }
+    }
+}
