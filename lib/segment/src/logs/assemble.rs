@@ -253,7 +253,8 @@ struct Taken<'a> {
 }
 
 impl<'l> Slots<'l> for Taken<'_> {
-    #[inline]
+    // Two places cut lines, and for most variables a call would cost more than what is done here.
+    #[inline(always)]
     fn variable(&mut self, variable: Variable<'l>) {
         self.tally.variable(variable);
         self.variables.push(variable.from, variable.length);
