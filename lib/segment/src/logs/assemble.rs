@@ -94,11 +94,8 @@ impl Assembler {
         self.raw_bytes += line_bytes as u64;
         let mut columns = GranuleColumns::new(rows.len(), self.promoted.len());
         self.variables.clear();
-        for rows in rows.chunks(TOUCHED_ROWS) {
-            touch(batches, rows);
-            for row in rows {
-                levels.insert(self.row(batches, row, &mut columns)?);
-            }
+        for row in rows {
+            levels.insert(self.row(batches, row, &mut columns)?);
         }
         columns.variables = self
             .variables_writer
@@ -255,7 +252,8 @@ struct Taken<'a> {
 }
 
 impl<'l> Slots<'l> for Taken<'_> {
-    #[inline]
+    // Two places cut lines, and for most variables a call would cost more than what is done here.
+    #[inline(always)]
     fn variable(&mut self, variable: Variable<'l>) {
         self.tally.variable(variable);
         self.variables.push(variable.from, variable.length);
@@ -265,17 +263,6 @@ impl<'l> Slots<'l> for Taken<'_> {
         self.tally.word(&from[..length]);
         self.variables.push(from, length);
     }
-}
-
-/// Rows whose lines are fetched into the processor's cache together.
-const TOUCHED_ROWS: usize = 64;
-
-/// Reads a byte of each of the next lines. Sorted rows lie anywhere in their batches; here nothing
-/// waits for what is read, so that the processor fetches many lines at once.
-fn touch(batches: &[LogBatch], rows: &[Row]) {
-    let first = |row| line(batches, row).as_bytes().first().copied().unwrap_or(0);
-    let middle = |row| line(batches, row).as_bytes().get(100).copied().unwrap_or(0);
-    std::hint::black_box(rows.iter().fold(0, |all, row| all ^ first(row) ^ middle(row)));
 }
 
 fn line<'a>(batches: &'a [LogBatch], row: &Row) -> &'a str {

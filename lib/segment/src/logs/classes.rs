@@ -14,7 +14,6 @@ const BLOCK: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
     blocks: Vec<Block>,
-    length: usize,
 }
 
 /// The classes of 64 bytes, the first in the lowest bit.
@@ -29,47 +28,38 @@ impl Classes {
     #[inline]
     pub(crate) fn read(&mut self, line: &[u8]) {
         self.blocks.clear();
-        self.length = line.len();
         let (blocks, rest) = line.as_chunks::<BLOCK>();
         self.blocks.extend(blocks.iter().map(Block::of));
-        if !rest.is_empty() {
-            self.blocks.push(Block::of_short(rest));
-        }
+        // Always one that is not full, so that the last token ends in a block.
+        self.blocks.push(Block::of_short(rest));
     }
 
     /// The line's tokens in order: start, end, and whether it is a variable.
     #[inline]
     pub(crate) fn tokens(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        let mut open = None;
+        // A token begins at an edge and ends at the next, be it in the same block or not.
+        let (mut start, mut open) = (0, false);
+        // Whether the token has had a digit in blocks before, and which bytes of this one it may
+        // have.
+        let (mut digit, mut reach) = (false, 0);
         for (at, block) in self.blocks.iter().enumerate() {
-            let base = at * BLOCK;
-            let mut edges = block.tokens ^ (block.tokens << 1 | u64::from(open.is_some()));
-            if let Some((start, variable)) = open {
-                let end = edges.trailing_zeros();
-                let variable = variable || block.digits & below(end) != 0;
-                if end == BLOCK as u32 {
-                    open = Some((start, variable));
-                    continue;
-                }
-                edges &= edges - 1;
-                visit(start, base + end as usize, variable);
-                open = None;
-            }
+            let mut edges = block.tokens ^ (block.tokens << 1 | u64::from(open));
             while edges != 0 {
-                let start = edges.trailing_zeros();
+                let edge = edges.trailing_zeros();
                 edges &= edges - 1;
-                let digits = block.digits & !below(start);
-                if edges == 0 {
-                    open = Some((base + start as usize, digits != 0));
-                    break;
+                let place = at * BLOCK + edge as usize;
+                let before = (1 << edge) - 1;
+                if open {
+                    visit(start, place, digit || block.digits & reach & before != 0);
+                } else {
+                    (start, digit, reach) = (place, false, !before);
                 }
-                let end = edges.trailing_zeros();
-                edges &= edges - 1;
-                visit(base + start as usize, base + end as usize, digits & below(end) != 0);
+                open = !open;
             }
-        }
-        if let Some((start, variable)) = open {
-            visit(start, self.length, variable);
+            if open {
+                digit |= block.digits & reach != 0;
+                reach = u64::MAX;
+            }
         }
     }
 
@@ -110,9 +100,6 @@ impl Classes {
             if !open && separators != 0 {
                 token = base + (BLOCK as u32 - separators.leading_zeros()) as usize;
             }
-        }
-        if open {
-            visit(token, self.length);
         }
     }
 

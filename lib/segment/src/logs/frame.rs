@@ -18,14 +18,14 @@
 //! Bounds: [`FRAMES_MAX`]; lines of frames beyond it are not widened. Nothing is widened in the
 //! first [`PATTERNS_FREE`] patterns of a segment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::classes::Classes;
 use super::intern::Interner;
-use super::pattern::{PLACEHOLDERS, Slots, TOKEN_PLACEHOLDERS};
+use super::pattern::{PLACEHOLDER, Slots, TOKEN_PLACEHOLDER};
 use super::pieces::Pieces;
-use super::token::{Piece, Variable, walk};
+use super::token::Variable;
 
 /// New patterns of a frame after which it is looked at.
 const WIDEN_AT: usize = 8;
@@ -60,13 +60,15 @@ pub(crate) struct Frames {
 /// The tokens of the line at hand.
 #[derive(Debug, Default)]
 struct Tokens {
+    /// Where they are; those behind the first `count` are of lines before.
     places: Vec<Place>,
+    count: usize,
     /// Which of them are variables, a bit each.
     variables: Vec<u64>,
 }
 
 /// Where a token is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Place {
     start: u32,
     end: u32,
@@ -119,6 +121,7 @@ impl Frames {
         slots: &mut impl Slots<'a>,
     ) {
         let wide = frame.map_or(&[][..], |frame| &self.frames[frame as usize].wide);
+        let places = &self.tokens.places[..self.tokens.count];
         let mut rest = 0;
         for (at, variables) in self.tokens.variables.iter().enumerate() {
             let wide = wide.get(at).copied().unwrap_or(0);
@@ -126,11 +129,11 @@ impl Frames {
             while left_out != 0 {
                 let bit = left_out.trailing_zeros();
                 left_out &= left_out - 1;
-                let Some(place) = self.tokens.places.get(at * 64 + bit as usize) else { break };
+                let Some(place) = places.get(at * 64 + bit as usize) else { break };
                 let (start, end) = (place.start as usize, place.end as usize);
                 pattern.put(&line[rest..], start - rest);
                 let widened = wide >> bit & 1 == 1;
-                pattern.put(if widened { &TOKEN_PLACEHOLDERS } else { &PLACEHOLDERS }, 1);
+                pattern.put_byte(if widened { TOKEN_PLACEHOLDER } else { PLACEHOLDER });
                 rest = end;
                 let (from, length) = (&line[start..], end - start);
                 if variables >> bit & 1 == 1 {
@@ -179,21 +182,28 @@ impl Frames {
 impl Tokens {
     /// Finds the tokens of `line`; returns a hash of what is between them.
     fn read(&mut self, line: &[u8], classes: &Classes) -> u64 {
-        self.places.clear();
+        // A token and a separator take two bytes.
+        let most = line.len().div_ceil(2);
+        if self.places.len() < most {
+            self.places.resize(most.next_power_of_two(), Place::default());
+        }
         self.variables.clear();
         let (mut hash, mut rest) = (0, 0);
+        let (mut count, mut variables) = (0, 0);
         classes.tokens(|start, end, variable| {
             hash = mixed(hash, line, rest, start);
-            let bit = self.places.len() % 64;
-            if bit == 0 {
-                self.variables.push(0);
+            self.places[count] = Place { start: start as u32, end: end as u32 };
+            variables |= u64::from(variable) << (count % 64);
+            count += 1;
+            if count % 64 == 0 {
+                self.variables.push(std::mem::take(&mut variables));
             }
-            if let Some(variables) = self.variables.last_mut() {
-                *variables |= u64::from(variable) << bit;
-            }
-            self.places.push(Place { start: start as u32, end: end as u32 });
             rest = end;
         });
+        if count % 64 != 0 {
+            self.variables.push(variables);
+        }
+        self.count = count;
         mixed(hash, line, rest, line.len())
     }
 }
@@ -203,21 +213,24 @@ impl Tokens {
 fn mixed(hash: u64, line: &[u8], start: usize, end: usize) -> u64 {
     // Odd, and as many ones as zeros.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let fold = |hash: u64, word: u64| {
+    // Up to seven bytes of `word`, and how many.
+    let fold = |hash: u64, word: u64, length: usize| {
+        let word = (word << (8 * (7 - length)) << 8) + length as u64;
         let product = u128::from(hash ^ word) * u128::from(FACTOR);
         product as u64 ^ (product >> 64) as u64
     };
-    let length = end - start;
+    let (length, rest) = (end - start, line.get(start..).unwrap_or_default());
     if length < 8
-        && let Some(word) = line[start..].first_chunk::<8>()
+        && let Some(word) = rest.first_chunk::<8>()
     {
-        let word = u64::from_le_bytes(*word) & ((1 << (8 * length)) - 1);
-        return fold(hash, word | (length as u64 + 1) << 56);
+        return fold(hash, u64::from_le_bytes(*word), length);
     }
-    let hash = if length == 0 { fold(hash, 1 << 56) } else { hash };
-    line[start..end].chunks(7).fold(hash, |hash, chunk| {
+    if length == 0 {
+        return fold(hash, 0, 0);
+    }
+    rest[..length].chunks(7).fold(hash, |hash, chunk| {
         let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        fold(hash, word | (chunk.len() as u64 + 1) << 56)
+        fold(hash, word, chunk.len())
     })
 }
 
@@ -241,25 +254,33 @@ impl Hasher for Hashed {
 
 impl Frame {
     fn widen(&mut self, patterns: &Interner) {
-        let mut tokens: Vec<HashSet<&[u8]>> = Vec::new();
+        let mut tokens: Vec<Vec<&[u8]>> = Vec::new();
+        let mut classes = Classes::default();
         for pattern in &self.patterns {
+            let pattern = patterns.get(*pattern);
             let mut place = 0;
             // A placeholder reads as a token of its own.
-            walk(patterns.get(*pattern), |piece| {
-                let Piece::Token(token) = piece else { return };
+            classes.read(pattern);
+            classes.tokens(|start, end, _| {
                 if tokens.len() == place {
-                    tokens.push(HashSet::new());
+                    tokens.push(Vec::with_capacity(self.patterns.len()));
                 }
-                tokens[place].insert(token.bytes);
+                tokens[place].push(&pattern[start..end]);
                 place += 1;
             });
         }
-        let most = tokens.iter().map(HashSet::len).max().unwrap_or(0);
+        let distinct = tokens.iter_mut().map(|tokens| {
+            tokens.sort_unstable();
+            tokens.dedup();
+            tokens.len()
+        });
+        let distinct: Vec<usize> = distinct.collect();
+        let most = distinct.iter().copied().max().unwrap_or(0);
         let enough = most.min(self.patterns.len().div_ceil(CHANGED_SHARE));
-        let words = tokens.len().div_ceil(64).max(self.wide.len());
+        let words = distinct.len().div_ceil(64).max(self.wide.len());
         self.wide.resize(words, 0);
-        for (place, tokens) in tokens.iter().enumerate() {
-            self.wide[place / 64] |= u64::from(enough <= tokens.len()) << (place % 64);
+        for (place, distinct) in distinct.iter().enumerate() {
+            self.wide[place / 64] |= u64::from(enough <= *distinct) << (place % 64);
         }
     }
 }
@@ -271,9 +292,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logs::pattern::{
-        PLACEHOLDER, PatternInterner, PatternTable, SlotList, TOKEN_PLACEHOLDER,
-    };
+    use crate::logs::pattern::{PatternInterner, PatternTable, SlotList};
 
     const FREE: usize = 100;
 

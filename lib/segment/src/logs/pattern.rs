@@ -26,10 +26,6 @@ pub(crate) const PLACEHOLDER: u8 = 0xff;
 /// Stands for any token in a pattern, a word or a variable. Since format 3.
 pub(crate) const TOKEN_PLACEHOLDER: u8 = 0xfe;
 
-/// As many of either as [`Pieces`] copies at once.
-pub(crate) const PLACEHOLDERS: [u8; 16] = [PLACEHOLDER; 16];
-pub(crate) const TOKEN_PLACEHOLDERS: [u8; 16] = [TOKEN_PLACEHOLDER; 16];
-
 /// The number of "no pattern".
 pub(crate) const NO_PATTERN: u32 = 0;
 
@@ -125,7 +121,7 @@ impl PatternInterner {
         let mut rest = 0;
         classes.variables(|start, end| {
             scratch.put(&line[rest..], start - rest);
-            scratch.put(&PLACEHOLDERS, 1);
+            scratch.put_byte(PLACEHOLDER);
             rest = end;
             let plain = classes.digits_alone(start, end);
             slots.variable(Variable { from: &line[start..], length: end - start, plain });

@@ -30,6 +30,20 @@ impl Pieces {
         self.put_slowly(source, length)
     }
 
+    /// Appends one byte.
+    #[inline]
+    pub(crate) fn put_byte(&mut self, byte: u8) {
+        match self.bytes.get_mut(self.end) {
+            Some(room) => {
+                *room = byte;
+                self.end += 1;
+            }
+            None => {
+                self.put_slowly(&[byte], 1);
+            }
+        }
+    }
+
     fn put_slowly(&mut self, source: &[u8], length: usize) -> bool {
         let Some(piece) = source.get(..length) else { return false };
         let end = self.end + length;

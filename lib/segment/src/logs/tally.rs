@@ -7,13 +7,14 @@
 //! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
 //! says nothing there, and is always a candidate.
 
+use super::classes::Classes;
 use super::grams::{Grams, GramsBuilder};
 use super::granule::{Complete, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::runs::Runs;
-use super::token::{Piece, Variable, fragments, walk};
+use super::token::{Variable, fragments};
 use super::token_filter::{TokenFilterBuilder, selective, token_hash};
 
 /// Distinct tokens a granule puts into the filter: 16 for every row. A granule with more is full
@@ -149,12 +150,15 @@ const RECENT_BITS: u32 = 12;
 struct Tokens {
     /// In the order they came. What repeats soon is in here once.
     hashes: Vec<u64>,
+    /// What [`Tokens::sort`] works in.
+    dealt: Vec<u64>,
     recent: Vec<u64>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        let mut tokens = Self { hashes: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
+        let mut tokens =
+            Self { hashes: Vec::new(), dealt: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
         tokens.clear();
         tokens
     }
@@ -173,8 +177,29 @@ impl Tokens {
         true
     }
 
+    /// Sorts the hashes, which are as good as random, so that dealing them out by their upper bits
+    /// leaves a few in each place.
     fn sort(&mut self) {
-        self.hashes.sort_unstable();
+        const BITS: u32 = 8;
+        let place = |hash: u64| (hash >> (u64::BITS - BITS)) as usize;
+        let mut ends = [0; 1 << BITS];
+        self.hashes.iter().for_each(|hash| ends[place(*hash)] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        self.dealt.resize(self.hashes.len(), 0);
+        for hash in &self.hashes {
+            let end = &mut ends[place(*hash)];
+            self.dealt[*end] = *hash;
+            *end += 1;
+        }
+        let mut start = 0;
+        for end in ends {
+            self.dealt[start..end].sort_unstable();
+            start = end;
+        }
+        std::mem::swap(&mut self.hashes, &mut self.dealt);
         self.hashes.dedup();
     }
 
@@ -190,6 +215,7 @@ impl Tokens {
 #[derive(Debug, Default)]
 struct Words {
     words: Interner,
+    classes: Classes,
     /// Words of pattern `n + 1`: up to `ends[n]` in `of_patterns`.
     ends: Vec<usize>,
     of_patterns: Vec<u32>,
@@ -201,18 +227,15 @@ struct Words {
 
 impl Words {
     fn learn(&mut self, pattern: &[u8]) {
-        walk(pattern, |piece| {
+        self.classes.read(pattern);
+        self.classes.tokens(|start, end, _| {
             // Between its separators a placeholder reads as a token of its own.
-            let Piece::Token(token) = piece else { return };
-            if matches!(token.bytes, [PLACEHOLDER | TOKEN_PLACEHOLDER]) {
+            let token = &pattern[start..end];
+            if matches!(token, [PLACEHOLDER | TOKEN_PLACEHOLDER]) {
                 return;
             }
-            let word = if TERM_BYTES_MAX < token.bytes.len() {
-                LONG_WORD
-            } else {
-                self.words.intern(token.bytes)
-            };
-            self.of_patterns.push(word);
+            let long = TERM_BYTES_MAX < token.len();
+            self.of_patterns.push(if long { LONG_WORD } else { self.words.intern(token) });
         });
         self.ends.push(self.of_patterns.len());
         self.pattern_stamps.push(0);
