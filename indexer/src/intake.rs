@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use queue::{Message, Offset};
-use record::{Labels, Limits};
+use record::Limits;
 
 use crate::cost::Costs;
 use crate::dead_letter;
 use crate::decode::{Decoded, Format, Poison, decode};
 use crate::kind::{Kind, Weight};
+use crate::label_pool::LabelPool;
 use crate::open::Intake;
 use crate::replay::Replays;
 use crate::telemetry;
@@ -28,6 +29,7 @@ pub(crate) struct Delivery<K: Kind> {
     pub(crate) messages: VecDeque<(Offset, Message)>,
     pub(crate) format: Arc<Format>,
     pub(crate) costs: Arc<Costs>,
+    pub(crate) labels: Arc<LabelPool>,
     /// The time of rows that nothing else gives one.
     pub(crate) now_ns: i64,
     pub(crate) replays: Replays,
@@ -67,10 +69,9 @@ impl<K: Kind> Delivery<K> {
         self.taken.see(message.time_ms);
     }
 
-    fn take_batch(&mut self, offset: Offset, message: &Message, decoded: Decoded<K::Batch>) {
+    fn take_batch(&mut self, offset: Offset, message: &Message, mut decoded: Decoded<K::Batch>) {
         let received = K::weigh(&decoded.batch);
-        // Of small batches with many streams these are the most.
-        let labels: usize = K::labels(&decoded.batch).iter().map(Labels::memory_bytes).sum();
+        let labels = K::share_labels(&mut decoded.batch, &self.labels);
         let held = BATCH_OVERHEAD_BYTES + decoded.bytes + labels;
         // What was set aside was never taken, although its source went on since: its positions
         // must not make a replay of it.

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use record::{BatchError, BatchKind, Labels, Limits, LogBatch, SampleBatch, TenantId};
+use record::{BatchError, BatchKind, Limits, LogBatch, SampleBatch, TenantId};
 use segment::samples::Head;
 
 use crate::build::{self, Job, Windows};
 use crate::cost::Shares;
+use crate::label_pool::LabelPool;
 use crate::open::CutPart;
 use crate::replay::Replays;
 
@@ -38,8 +39,9 @@ pub(crate) trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
 
     fn weigh(batch: &Self::Batch) -> Weight;
 
-    /// Returns the label sets of the batch's rows, each once.
-    fn labels(batch: &Self::Batch) -> &[Labels];
+    /// Lets the batch have its label sets in common with others; returns the bytes they take all
+    /// the same.
+    fn share_labels(batch: &mut Self::Batch, pool: &LabelPool) -> usize;
 
     /// Returns the raw bytes of each namespace in the batch.
     fn shares(batch: &Self::Batch) -> Shares;
@@ -114,8 +116,10 @@ impl Kind for Logs {
         Weight { rows: batch.len() as u64, raw_bytes: batch.raw_bytes() }
     }
 
-    fn labels(batch: &LogBatch) -> &[Labels] {
-        batch.streams()
+    fn share_labels(batch: &mut LogBatch, pool: &LabelPool) -> usize {
+        let (streams, bytes) = pool.share(batch.streams());
+        batch.replace_streams(streams);
+        bytes + size_of_val(batch.streams())
     }
 
     fn shares(batch: &LogBatch) -> Shares {
@@ -202,8 +206,10 @@ impl Kind for Samples {
         Weight { rows, raw_bytes: rows.saturating_mul(SAMPLE_BYTES) }
     }
 
-    fn labels(batch: &SampleBatch) -> &[Labels] {
-        batch.series()
+    fn share_labels(batch: &mut SampleBatch, pool: &LabelPool) -> usize {
+        let (series, bytes) = pool.share(batch.series());
+        batch.replace_series(series);
+        bytes + size_of_val(batch.series())
     }
 
     fn shares(batch: &SampleBatch) -> Shares {

@@ -36,6 +36,7 @@ pub mod dead_letter;
 mod decode;
 mod intake;
 mod kind;
+mod label_pool;
 mod lag;
 pub mod merge;
 mod open;

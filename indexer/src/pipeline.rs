@@ -123,6 +123,7 @@ impl<K: Kind> Lane<K> {
             decode: Arc::clone(&pools.decode),
             formats: self.formats,
             costs: Arc::clone(&self.costs),
+            labels: Arc::default(),
             letters: SetAside::new(deps.queue.clone())?,
             policy: self.section.cut_policy(),
             memory_bytes_max: self.section.memory_bytes_max,

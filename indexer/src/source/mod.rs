@@ -41,6 +41,7 @@ use crate::dead_letter::SetAside;
 use crate::decode::{Formats, Poison};
 use crate::intake::Delivery;
 use crate::kind::Kind;
+use crate::label_pool::LabelPool;
 use crate::open::{Held, Intake};
 use crate::publish::{CutSet, Outcome};
 use crate::replay::Replays;
@@ -63,6 +64,7 @@ pub(crate) struct SourceParts<K: Kind> {
     pub(crate) decode: Arc<CpuPool>,
     pub(crate) formats: Formats,
     pub(crate) costs: Arc<Costs>,
+    pub(crate) labels: Arc<LabelPool>,
     pub(crate) letters: SetAside,
     pub(crate) policy: CutPolicy,
     pub(crate) memory_bytes_max: u64,
@@ -237,6 +239,7 @@ impl<K: Kind> Source<K> {
             messages: messages.into(),
             format: self.parts.formats.get(&at.topic),
             costs: Arc::clone(&self.parts.costs),
+            labels: Arc::clone(&self.parts.labels),
             now_ns: self.parts.clock.unix_nanos(),
             replays: std::mem::take(&mut owned.replays),
             rows,

@@ -162,6 +162,12 @@ impl LogBatch {
         (offsets[lines.len()] - offsets[0]).unsigned_abs().into()
     }
 
+    /// Replaces [`LogBatch::streams`] by equal ones, so that batches can have them in common.
+    pub fn replace_streams(&mut self, streams: Vec<Labels>) {
+        debug_assert_eq!(*self.streams, *streams, "rows stay in their streams");
+        self.streams = streams.into();
+    }
+
     /// Line bytes of each of [`LogBatch::streams`], of the rows where `mask` is true; of all
     /// rows without one.
     ///

@@ -61,6 +61,12 @@ impl SampleBatch {
         &self.series
     }
 
+    /// Replaces [`SampleBatch::series`] by equal ones, so that batches can have them in common.
+    pub fn replace_series(&mut self, series: Vec<Labels>) {
+        debug_assert_eq!(*self.series, *series, "samples stay in their series");
+        self.series = series.into();
+    }
+
     /// Which of [`SampleBatch::series`] each sample belongs to.
     pub fn series_index(&self) -> &[u32] {
         &self.series_index
