@@ -87,10 +87,12 @@ impl Scanner {
         if fold.takes_minutes()
             && let Some(chunk) = cursor.minutes(self, plan, context).await?
         {
-            return Ok(self.fold_chunk(fold, chunk, context).await?);
+            return Ok(self.fold_chunks(fold, vec![chunk], context).await?);
         }
         while let Some(chunk) = cursor.read::<F>(self, plan, context).await? {
-            fold = self.fold_chunk(fold, chunk, context).await?;
+            let ready = std::iter::from_fn(|| cursor.take_ready());
+            let chunks = std::iter::once(chunk).chain(ready).collect();
+            fold = self.fold_chunks(fold, chunks, context).await?;
         }
         Ok(fold)
     }

@@ -82,11 +82,21 @@ impl Cursor {
             context.explain(|explain| explain.scan.add(&stats));
             return Ok(None);
         };
+        Ok(Some(self.chunk(found)))
+    }
+
+    /// What was found along with the last that was read.
+    pub(super) fn take_ready(&mut self) -> Option<LogChunk> {
+        let found = self.scan.as_mut()?.take_ready()?;
+        Some(self.chunk(found))
+    }
+
+    fn chunk(&self, found: Found) -> LogChunk {
         let (first_row, rows) = match found {
             Found::Rows { first_row, rows } => (first_row, ChunkRows::Batch(rows)),
             Found::Tally(tally) => (0, ChunkRows::Tally(tally)),
         };
-        Ok(Some(LogChunk { source: self.source, first_row, rows }))
+        LogChunk { source: self.source, first_row, rows }
     }
 }
 

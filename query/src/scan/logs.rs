@@ -149,7 +149,7 @@ impl Scanner {
                 let rows = batch.len() as u64;
                 context.explain(|explain| explain.rows_recent += rows);
                 let chunk = recent_chunk(RECENT_SOURCE, first_row, batch);
-                fold = self.fold_chunk(fold, chunk, context).await?;
+                fold = self.fold_chunks(fold, vec![chunk], context).await?;
                 first_row += rows;
             }
         }
@@ -182,17 +182,18 @@ impl Scanner {
     }
 
     /// Folds on the CPU pool; the fold travels there and back.
-    pub(super) async fn fold_chunk<F: LogFold>(
+    pub(super) async fn fold_chunks<F: LogFold>(
         &self,
         mut fold: F,
-        chunk: LogChunk,
+        chunks: Vec<LogChunk>,
         context: &QueryContext,
     ) -> Result<F, QueryError> {
         context.check()?;
-        Stats::add(&context.stats().rows_matched, chunk.len() as u64);
+        let rows: usize = chunks.iter().map(LogChunk::len).sum();
+        Stats::add(&context.stats().rows_matched, rows as u64);
         let started = context.elapsed();
         let folding = self.on_cpu(move || {
-            let result = fold.fold(&chunk);
+            let result = chunks.iter().try_for_each(|chunk| fold.fold(chunk));
             result.map(|()| fold)
         });
         let folded = context.within(folding).await??;
@@ -232,7 +233,7 @@ impl Scanner {
             };
             match next {
                 Ok(Some(chunk)) => {
-                    fold = self.fold_chunk(fold, chunk, context).await?;
+                    fold = self.fold_chunks(fold, vec![chunk], context).await?;
                     reading.push(cursor.next::<F>(self, plan, context));
                 }
                 Ok(None) => {}

@@ -145,6 +145,11 @@ impl ScanCore {
         &self.stats
     }
 
+    /// Rows found along with the last that were yielded.
+    pub(crate) fn take_ready(&mut self) -> Option<Found> {
+        self.ready.pop_front()
+    }
+
     /// Takes the bytes asked for last and goes on to the next thing to ask for or to yield.
     pub(crate) fn step(&mut self, fetched: Fetched) -> Result<Step, SegmentError> {
         let mut fetched = Some(fetched);

@@ -116,6 +116,9 @@ impl LogScan {
     /// When a limit was hit, the store did not deliver, or a part of the segment is damaged. The
     /// scan is over then.
     pub async fn next(&mut self) -> Result<Option<Found>, SegmentError> {
+        if let Some(found) = self.take_ready() {
+            return Ok(Some(found));
+        }
         loop {
             let fetched = match &self.asked {
                 Some(ask) => {
@@ -133,6 +136,12 @@ impl LogScan {
                 Step::Done => return Ok(None),
             }
         }
+    }
+
+    /// The next rows, if they were found along with the last: without a way through the pool of
+    /// threads, which costs more than few rows do.
+    pub fn take_ready(&mut self) -> Option<Found> {
+        self.core.as_mut()?.take_ready()
     }
 
     /// The next rows of a scan that does not count, or `None` after the last.
