@@ -22,8 +22,9 @@ const GRAM: usize = 8;
 /// Bytes from gram to gram: the most that puts a whole one into every identifier of [`LONG`] bytes.
 const STRIDE: usize = 6;
 
-/// Grams of a granule; 10 KiB.
-const GRAMS_MAX: usize = 8_192;
+/// Grams of a granule; 5 KiB, a fortieth of what its rows take. Twice as many would take in trace
+/// ids, which are in every granule of many logs.
+const GRAMS_MAX: usize = 4_096;
 
 /// Bits of the filter for each gram, and how many of them a gram sets: one absent gram of eighty
 /// seems to be there.
