@@ -86,6 +86,7 @@ impl Block {
             return Err(Malformed("a block does not match its checksum"));
         }
         wire::unpack(packed, self.plain_bytes as usize)
+            .map_err(|_| Malformed("a block does not decompress"))
     }
 }
 

@@ -75,12 +75,12 @@ pub(super) struct Mask {
 
 /// How far each stream has been handed out to slots.
 #[derive(Debug, Default)]
-struct Cursor {
-    choices: usize,
-    random: usize,
-    repetitive: usize,
-    text: usize,
-    half_bytes: usize,
+pub(super) struct Cursor {
+    pub(super) choices: usize,
+    pub(super) random: usize,
+    pub(super) repetitive: usize,
+    pub(super) text: usize,
+    pub(super) half_bytes: usize,
 }
 
 impl<'a> Variables<'a> {

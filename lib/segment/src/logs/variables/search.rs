@@ -14,7 +14,7 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
-use super::read::{CUT_SHORT, Mask, NO_SUCH_MASK, add, to_rows};
+use super::read::{CUT_SHORT, Cursor, Mask, NO_SUCH_MASK, add, to_rows};
 use super::shapes::{Shape, Shapes};
 use super::slot::StoredSlot;
 use super::streams::Streams;
@@ -169,16 +169,6 @@ struct Sight {
     masks: Vec<Vec<usize>>,
     text: bool,
     half_bytes: bool,
-}
-
-/// How far each stream has been handed out to slots.
-#[derive(Default)]
-struct Cursor {
-    choices: usize,
-    random: usize,
-    repetitive: usize,
-    text: usize,
-    half_bytes: usize,
 }
 
 impl<'a> Search<'a> {

@@ -70,7 +70,8 @@ impl<'a> Stream<'a> {
         if self.stored.len() == self.length {
             return Ok(Cow::Borrowed(self.stored));
         }
-        wire::unpack(self.stored, self.length).map(Cow::Owned)
+        let plain = wire::unpack(self.stored, self.length);
+        plain.map(Cow::Owned).map_err(|_| Malformed("its variables do not decompress"))
     }
 }
 
