@@ -2,6 +2,7 @@
 
 mod alone;
 mod feed;
+mod merge;
 mod named;
 mod stored;
 
@@ -24,7 +25,7 @@ use named::Runs;
 pub(crate) struct Logs {
     #[command(flatten)]
     corpus: CorpusArguments,
-    /// How far to go. The first five are stages in this process, each with those before it;
+    /// How far to go. The first six are stages in this process, each with those before it;
     /// `index` and `query` start a broker, an S3 server and the released binary.
     #[arg(long, value_enum, default_value_t = StageChoice::All)]
     stage: StageChoice,
@@ -37,6 +38,9 @@ pub(crate) struct Logs {
     /// Folder in which segments built alone stay.
     #[arg(long)]
     keep_segments: Option<PathBuf>,
+    /// Merges everything the indexer wrote before queries are timed.
+    #[arg(long)]
+    merge: bool,
     /// YAML added to the configuration of every role.
     #[arg(long)]
     settings: Option<PathBuf>,
@@ -58,6 +62,7 @@ enum StageChoice {
     Decode,
     Segment,
     Publish,
+    Merge,
     Index,
     Query,
 }
@@ -83,6 +88,7 @@ impl StageChoice {
             Self::Decode => Some(Last::Decode),
             Self::Segment => Some(Last::Segment),
             Self::Publish | Self::All => Some(Last::Publish),
+            Self::Merge => Some(Last::Merge),
             Self::Index | Self::Query => None,
         }
     }
@@ -100,14 +106,16 @@ impl Logs {
             stages: None,
             collected: None,
             indexed: None,
+            merged: None,
             peak_rss_bytes: BTreeMap::new(),
             queries: Vec::new(),
         };
         if let Some(last) = self.stage.alone() {
             let keep = self.keep_segments.as_deref();
-            let (summary, stages) = alone::run(plan, last, self.segment_bytes, keep).await?;
-            report.generated = summary;
-            report.stages = Some(stages);
+            let alone = alone::run(plan, last, self.segment_bytes, keep).await?;
+            report.generated = alone.summary;
+            report.stages = Some(alone.stages);
+            report.merged = alone.merged;
         }
         if matches!(self.stage, StageChoice::All | StageChoice::Index | StageChoice::Query) {
             self.whole(&mut report).await?;
@@ -142,6 +150,9 @@ impl Logs {
             ..stored::measure(&stage, summary.raw_bytes).await?
         });
         report.peak_rss_bytes.insert("indexer", used.peak_rss_bytes);
+        if self.merge {
+            report.merged = Some(merge::all(stage.store(), summary.raw_bytes).await?);
+        }
         if self.stage != StageChoice::Index {
             let runs = Runs { cold: self.cold_runs, warm: self.warm_runs };
             report.queries =

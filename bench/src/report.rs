@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) collected: Option<Collected>,
     #[serde(flatten)]
     pub(crate) indexed: Option<Indexed>,
+    #[serde(flatten)]
+    pub(crate) merged: Option<Merged>,
     /// Largest resident size, by role.
     pub(crate) peak_rss_bytes: BTreeMap<&'static str, u64>,
     pub(crate) queries: Vec<QueryFigures>,
@@ -69,9 +71,27 @@ pub(crate) struct Indexed {
     pub(crate) index_raw_mb_per_cpu_s: f64,
     pub(crate) index_cpu_seconds: f64,
     pub(crate) index_wall_seconds: f64,
-    /// All objects, the catalog included.
-    pub(crate) stored_bytes: u64,
     pub(crate) stored_bytes_per_raw_byte: f64,
+    /// All objects, the catalog included.
+    #[serde(flatten)]
+    pub(crate) stored: Stored,
+}
+
+/// Merging all of it until nothing is left to merge, in this process.
+#[derive(Debug, Serialize)]
+pub(crate) struct Merged {
+    pub(crate) merges: u64,
+    pub(crate) merge_cpu_seconds: f64,
+    pub(crate) merge_raw_mb_per_cpu_s: f64,
+    pub(crate) merge_peak_rss_bytes: u64,
+    /// The segments afterwards, without the catalog.
+    pub(crate) merged: Stored,
+}
+
+/// What lies in the store.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Stored {
+    pub(crate) stored_bytes: u64,
     pub(crate) segments: u64,
     pub(crate) stored_bytes_by_section: BTreeMap<String, u64>,
     pub(crate) stored_bytes_by_column: BTreeMap<String, u64>,
@@ -102,6 +122,9 @@ impl Report {
         }
         if let Some(indexed) = &self.indexed {
             indexed.print(self.raw_bytes, self.rows);
+        }
+        if let Some(merged) = &self.merged {
+            merged.print(self.raw_bytes, self.rows);
         }
         for (role, bytes) in &self.peak_rss_bytes {
             println!("peak memory {role:<10} {:>6} MiB", bytes >> 20);
@@ -160,7 +183,26 @@ impl Indexed {
             "indexer     {:.1} raw MB/CPU-s from Kafka message to published segment ({:.1} CPU s, {:.1} s wall)",
             self.index_raw_mb_per_cpu_s, self.index_cpu_seconds, self.index_wall_seconds
         );
-        print_stored("stored", self.stored_bytes, raw_bytes, rows);
+        self.stored.print("stored", raw_bytes, rows);
+    }
+}
+
+impl Merged {
+    fn print(&self, raw_bytes: u64, rows: u64) {
+        println!(
+            "merging     {:.1} raw MB/CPU-s in {} merges ({:.1} CPU s), peak memory {} MiB",
+            self.merge_raw_mb_per_cpu_s,
+            self.merges,
+            self.merge_cpu_seconds,
+            self.merge_peak_rss_bytes >> 20
+        );
+        self.merged.print("merged", raw_bytes, rows);
+    }
+}
+
+impl Stored {
+    fn print(&self, name: &str, raw_bytes: u64, rows: u64) {
+        print_stored(name, self.stored_bytes, raw_bytes, rows);
         println!("            in {} segments", self.segments);
         print_parts(&self.stored_bytes_by_section, self.stored_bytes, raw_bytes, rows);
         print_parts(&self.stored_bytes_by_column, self.stored_bytes, raw_bytes, rows);

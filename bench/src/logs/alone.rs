@@ -17,7 +17,8 @@ use segment::catalog::{Catalog, CatalogOptions, Op, PREFIX};
 use segment::logs::{BuildOptions, LogSegment, LogSegmentBuilder, count_tokens};
 use segment::{BuiltSegment, SegmentId, SegmentKind};
 
-use crate::report::Stages;
+use super::merge;
+use crate::report::{Merged, Stages};
 use crate::stage::unix_nanos;
 
 /// The indexer's default window.
@@ -34,6 +35,14 @@ pub(crate) enum Last {
     Decode,
     Segment,
     Publish,
+    Merge,
+}
+
+/// What came of it.
+pub(crate) struct Alone {
+    pub(crate) summary: Summary,
+    pub(crate) stages: Stages,
+    pub(crate) merged: Option<Merged>,
 }
 
 /// Runs every stage up to `last`. Segments are cut at `segment_bytes` of lines; with `keep`, they
@@ -43,7 +52,7 @@ pub(crate) async fn run(
     last: Last,
     segment_bytes: u64,
     keep: Option<&std::path::Path>,
-) -> anyhow::Result<(Summary, Stages)> {
+) -> anyhow::Result<Alone> {
     let mut pass = Pass::open(last, keep).await?;
     let mut batches = Batches::new(plan, PARTITIONS, BATCH_BYTES)?;
     let mut pending = fresh();
@@ -62,7 +71,11 @@ pub(crate) async fn run(
         pass.segment(pending).await?;
     }
     let summary = batches.summary();
-    Ok((summary, pass.figures(summary.raw_bytes)))
+    let merged = match last {
+        Last::Merge => Some(merge::all(Arc::clone(&pass.store), summary.raw_bytes).await?),
+        _ => None,
+    };
+    Ok(Alone { summary, stages: pass.figures(summary.raw_bytes), merged })
 }
 
 fn fresh() -> LogSegmentBuilder {

@@ -62,7 +62,7 @@ impl Assembler {
             labels: Vec::new(),
             patterns: PatternInterner::new(options.patterns_free),
             levels: Interner::default(),
-            tally: Tally::default(),
+            tally: Tally::new(options.granule_rows),
             tokens: TokenFilterBuilder::default(),
             volume: VolumeBuilder::default(),
             index: IndexBuilder::new()?,

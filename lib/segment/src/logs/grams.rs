@@ -8,11 +8,12 @@
 //!
 //! What always holds: a granule that has a longer variable with the identifier in it may have it.
 //!
-//! Bounds: [`GRAMS_MAX`] a granule; when there are more, the shortest variables are left out, and
+//! Bounds: [`GRAMS_MAX`] for a granule of [`GRANULE_ROWS`] rows; when there are more, the shortest variables are left out, and
 //! identifiers they could extend are not ruled out.
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::granule::GRANULE_ROWS;
 use super::runs::LONG;
 use crate::wire::{self, Malformed, Reader};
 
@@ -22,8 +23,8 @@ const GRAM: usize = 8;
 /// Bytes from gram to gram: the most that puts a whole one into every identifier of [`LONG`] bytes.
 const STRIDE: usize = 6;
 
-/// Grams of a granule; 5 KiB, a fortieth of what its rows take. Twice as many would take in trace
-/// ids, which are in every granule of many logs.
+/// Grams for [`GRANULE_ROWS`] rows; 5 KiB, a fortieth of what the rows take. Twice as many would take
+/// in trace ids, which are in every granule of many logs.
 const GRAMS_MAX: usize = 4_096;
 
 /// Bits of the filter for each gram, and how many of them a gram sets: one absent gram of eighty
@@ -37,6 +38,7 @@ const LENGTH_MAX: usize = 64;
 /// Collects the grams of one granule.
 #[derive(Debug)]
 pub(crate) struct GramsBuilder {
+    grams_max: usize,
     above: usize,
     /// By the variable's length, up to [`LENGTH_MAX`].
     by_length: Vec<Vec<[u8; GRAM]>>,
@@ -51,13 +53,17 @@ pub(crate) struct Grams {
     filter: Box<[u8]>,
 }
 
-impl Default for GramsBuilder {
-    fn default() -> Self {
-        Self { above: LONG, by_length: vec![Vec::new(); LENGTH_MAX + 1], count: 0 }
-    }
-}
-
 impl GramsBuilder {
+    /// For granules of so many rows.
+    pub(crate) fn new(granule_rows: usize) -> Self {
+        Self {
+            grams_max: GRAMS_MAX * granule_rows.div_ceil(GRANULE_ROWS),
+            above: LONG,
+            by_length: vec![Vec::new(); LENGTH_MAX + 1],
+            count: 0,
+        }
+    }
+
     /// Takes a variable.
     #[inline]
     pub(crate) fn insert(&mut self, variable: &[u8]) {
@@ -69,9 +75,9 @@ impl GramsBuilder {
     fn insert_long(&mut self, variable: &[u8]) {
         let class = &mut self.by_length[variable.len().min(LENGTH_MAX)];
         let before = class.len();
-        class.extend(grams_from(variable, 0).take(GRAMS_MAX + 1));
+        class.extend(grams_from(variable, 0).take(self.grams_max + 1));
         self.count += class.len() - before;
-        if GRAMS_MAX < self.count {
+        if self.grams_max < self.count {
             self.make_room();
         }
     }
@@ -80,7 +86,7 @@ impl GramsBuilder {
     fn make_room(&mut self) {
         self.by_length.iter_mut().for_each(dedup);
         self.count = self.by_length.iter().map(Vec::len).sum();
-        while GRAMS_MAX / 8 * 7 < self.count {
+        while self.grams_max / 8 * 7 < self.count {
             self.above += 1;
             self.count -= self.by_length[self.above].len();
             self.by_length[self.above].clear();
@@ -168,7 +174,7 @@ mod tests {
     use super::*;
 
     fn grams(variables: &[String]) -> Grams {
-        let mut builder = GramsBuilder::default();
+        let mut builder = GramsBuilder::new(1);
         variables.iter().for_each(|variable| builder.insert(variable.as_bytes()));
         builder.end_granule()
     }

@@ -1,6 +1,7 @@
 //! What a logs segment is made of, for people.
 
 use super::error::SegmentError;
+use super::granule::Complete;
 use super::sections::TOKENS;
 use super::segment::{LogSegment, Part};
 use crate::inspect::Inspection;
@@ -14,6 +15,9 @@ impl LogSegment {
         let entries = self.token_directory().entries(&filter);
         let entries = entries.map_err(|cause| self.damaged(TOKENS, cause))?;
         let table = self.granules();
+        let without = |holds: fn(&Complete) -> bool| {
+            table.granules.iter().filter(|granule| !holds(&granule.complete)).count() as u64
+        };
         let sizes = self.sizes();
         Ok(Inspection {
             format: bundle.format(),
@@ -25,6 +29,10 @@ impl LogSegment {
                 ("levels", (self.level_table()?.len() - 1) as u64),
                 ("patterns", self.pattern_table()?.len() as u64),
                 ("token_entries", entries),
+                // These are read whatever is searched for that only the missing could rule out.
+                ("granules_without_words", without(|complete| complete.words)),
+                ("granules_without_fragments", without(|complete| complete.fragments)),
+                ("granules_without_tokens", without(|complete| complete.tokens)),
             ],
             sections: sizes.sections,
             columns: sizes.columns,

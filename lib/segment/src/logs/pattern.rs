@@ -37,8 +37,9 @@ pub(crate) const PATTERNS_MAX: usize = 65_535;
 /// Bytes of one pattern. Longer lines are dumps and blobs, whose shapes hardly ever repeat.
 pub(crate) const PATTERN_BYTES_MAX: usize = 4_096;
 
-/// Bytes of all patterns of a segment: what a query on lines may have to read and hold.
-pub(crate) const PATTERNS_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all patterns of a segment, which a query on lines has to hold. Merged segments have three
+/// times the rows of fresh ones, and JSON bodies with stack traces in them the longest patterns.
+pub(crate) const PATTERNS_BYTES_MAX: usize = 24 << 20;
 
 /// Collects the patterns of a segment being built.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 
 use super::classes::Classes;
 use super::grams::{Grams, GramsBuilder};
-use super::granule::{Complete, LengthSet};
+use super::granule::{Complete, GRANULE_ROWS, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
@@ -17,15 +17,16 @@ use super::runs::Runs;
 use super::token::{Variable, fragments};
 use super::token_filter::{TokenFilterBuilder, selective, token_hash};
 
-/// Distinct tokens a granule puts into the filter: 16 for every row. A granule with more is full
-/// of blobs; its share of the filter would cost more than reading it.
-const TOKENS_PER_GRANULE_MAX: usize = 1 << 17;
+/// Distinct tokens that a granule puts into the filter for every row it may have. A granule with
+/// more is full of blobs; its share of the filter would cost more than reading it.
+const TOKENS_PER_ROW_MAX: usize = 16;
 
 /// Tokens of all granules of a segment together, 16 bytes each while it is built.
 const TOKENS_MAX: usize = 4 << 20;
 
-/// Distinct fragments of a granule; a few hundred are usual, base64 bodies have far more.
-const FRAGMENTS_PER_GRANULE_MAX: usize = 8_192;
+/// Distinct fragments of a granule for every row it may have; a few hundred a granule are usual,
+/// identifiers in hexadecimal make thousands, and base64 bodies far more.
+const FRAGMENTS_PER_ROW_MAX: usize = 1;
 
 /// Bytes of all distinct fragments of a segment.
 const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
@@ -37,8 +38,10 @@ const WORDS_BYTES_MAX: usize = 16 << 20;
 const LONG_WORD: u32 = u32::MAX;
 
 /// The tally of the current granule, and what it remembers of the segment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
+    /// Rows by which a granule's caps are set.
+    rows: usize,
     /// Numbers granules from 1, so that a stamp of 0 is "never".
     granule: u32,
     complete: Option<Complete>,
@@ -51,6 +54,21 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// For granules of so many rows. Small ones have the caps of those of [`GRANULE_ROWS`].
+    pub(crate) fn new(granule_rows: usize) -> Self {
+        Self {
+            rows: granule_rows.max(GRANULE_ROWS),
+            granule: 0,
+            complete: None,
+            lengths: LengthSet::default(),
+            runs: Runs::default(),
+            grams: GramsBuilder::new(granule_rows),
+            tokens: Tokens::default(),
+            words: Words::default(),
+            fragments: Fragments::default(),
+        }
+    }
+
     /// Counts a line's pattern; `pattern` are its bytes when it is new to the segment.
     #[inline]
     pub(crate) fn pattern(&mut self, interned: Interned, pattern: &[u8]) {
@@ -78,7 +96,8 @@ impl Tally {
         }
         if !known && !variable.plain && self.complete().fragments {
             let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
-            self.complete_mut().fragments = met;
+            let few = self.fragments.len() <= FRAGMENTS_PER_ROW_MAX * self.rows;
+            self.complete_mut().fragments = met && few;
         }
     }
 
@@ -97,9 +116,10 @@ impl Tally {
             return true;
         }
         let fresh = self.tokens.insert(hash);
-        if TOKENS_PER_GRANULE_MAX < self.tokens.hashes.len() {
+        let tokens_max = TOKENS_PER_ROW_MAX * self.rows;
+        if tokens_max < self.tokens.hashes.len() {
             self.tokens.sort();
-            self.complete_mut().tokens = self.tokens.hashes.len() < TOKENS_PER_GRANULE_MAX;
+            self.complete_mut().tokens = self.tokens.hashes.len() < tokens_max;
         }
         fresh
     }
@@ -322,7 +342,13 @@ impl Default for Fragments {
 }
 
 impl Fragments {
-    /// False when a cap is reached.
+    /// How many the granule has.
+    #[inline]
+    fn len(&self) -> usize {
+        self.short_count + self.met.len()
+    }
+
+    /// False when it cannot be a term, or the segment has too many.
     #[inline]
     fn meet(&mut self, fragment: &[u8], granule: u32) -> bool {
         match short_code(fragment) {
@@ -331,10 +357,9 @@ impl Fragments {
                 self.short_count += usize::from(self.short[code / 64] & bit == 0);
                 self.short[code / 64] |= bit;
             }
-            None if !self.meet_long(fragment, granule) => return false,
-            None => {}
+            None => return self.meet_long(fragment, granule),
         }
-        self.short_count + self.met.len() <= FRAGMENTS_PER_GRANULE_MAX
+        true
     }
 
     fn meet_long(&mut self, fragment: &[u8], granule: u32) -> bool {
@@ -428,16 +453,31 @@ mod tests {
         tally.variable(Variable { from: text.as_bytes(), length: text.len(), plain: false });
     }
 
-    #[test]
-    fn a_granule_over_a_cap_says_so_and_the_next_starts_afresh() {
-        let mut tally = Tally::default();
-        let mut filter = TokenFilterBuilder::default();
-        let index = super::super::index::IndexBuilder::new().unwrap();
-        for i in 0..FRAGMENTS_PER_GRANULE_MAX as u32 + 1 {
+    /// For a granule of [`GRANULE_ROWS`].
+    fn one_fragment_too_many(tally: &mut Tally) {
+        for i in 0..(FRAGMENTS_PER_ROW_MAX * GRANULE_ROWS) as u32 + 1 {
             let name: String =
                 (0..4).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect();
-            variable(&mut tally, &format!("{name}1"));
+            variable(tally, &format!("{name}1"));
         }
+    }
+
+    #[test]
+    fn more_rows_may_have_more_fragments() {
+        let mut tally = Tally::new(2 * GRANULE_ROWS);
+        one_fragment_too_many(&mut tally);
+        let index = super::super::index::IndexBuilder::new().unwrap();
+        let filter = &mut TokenFilterBuilder::default();
+        let (_, _, _, complete) = tally.end_granule(filter, &mut index.document());
+        assert_eq!(complete, Complete::ALL);
+    }
+
+    #[test]
+    fn a_granule_over_a_cap_says_so_and_the_next_starts_afresh() {
+        let mut tally = Tally::new(1);
+        let mut filter = TokenFilterBuilder::default();
+        let index = super::super::index::IndexBuilder::new().unwrap();
+        one_fragment_too_many(&mut tally);
         let (lengths, _, _, complete) = tally.end_granule(&mut filter, &mut index.document());
         assert_eq!(complete, Complete { words: true, fragments: false, tokens: true });
         assert!(lengths.has_at_least(5) && !lengths.has_longer(5));
@@ -452,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_line_without_pattern_makes_the_words_incomplete() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(1);
         tally.pattern(Interned { pattern: NO_PATTERN, first: false }, b"");
         let index = super::super::index::IndexBuilder::new().unwrap();
         let filter = &mut TokenFilterBuilder::default();

@@ -6,7 +6,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
-use record::TenantId;
+use record::{Labels, TenantId};
 use runtime::cpu::CpuPool;
 use segment::logs::{BuildOptions, BuiltSegment, LogMerge, LogPlan, LogSegment, MergeError};
 
@@ -26,15 +26,26 @@ async fn merged(
     cuts: Vec<i64>,
     granule_rows: [usize; 2],
 ) -> Result<Vec<BuiltSegment>, MergeError> {
-    let [of_inputs, of_output] = granule_rows;
-    let options =
-        |granule_rows| BuildOptions { granule_rows, patterns_free: 4, ..BuildOptions::default() };
+    let [of_inputs, of_output] = granule_rows.map(|granule_rows| BuildOptions {
+        granule_rows,
+        patterns_free: 4,
+        ..BuildOptions::default()
+    });
+    merged_as(layout, cuts, of_inputs, of_output).await
+}
+
+async fn merged_as(
+    layout: &[Vec<Row>],
+    cuts: Vec<i64>,
+    of_inputs: BuildOptions,
+    of_output: BuildOptions,
+) -> Result<Vec<BuiltSegment>, MergeError> {
     let mut inputs = Vec::new();
     for (number, rows) in layout.iter().enumerate() {
-        inputs.push(open_at(&build(rows, options(of_inputs)), number).await);
+        inputs.push(open_at(&build(rows, of_inputs), number).await);
     }
     let cpu = Arc::new(CpuPool::named("merge", 1, 8).unwrap());
-    LogMerge::new(inputs, cuts, options(of_output), cpu).finish().await
+    LogMerge::new(inputs, cuts, of_output, cpu).finish().await
 }
 
 fn everything() -> LogPlan {
@@ -124,4 +135,25 @@ async fn merging_a_merged_segment_again_changes_nothing() {
     let (second, _) = scan(&open_at(&again[0], 1).await, &everything()).await;
     assert_eq!(first, naive(&layout.concat(), &everything()));
     assert_eq!(first, second);
+}
+
+/// Three times the rows of a fresh segment have up to three times its patterns.
+#[tokio::test]
+async fn merging_leaves_no_granule_that_cannot_say_what_it_holds() {
+    let stream = Labels::from_pairs([("app", "a")]);
+    // Separators of their own keep frames apart, so that each line is a pattern.
+    let line = |n: i64| {
+        let frame = |bit: i64| if n >> bit & 1 == 0 { "w," } else { "w;" };
+        (0..12).map(frame).collect::<String>() + &"word ".repeat(780)
+    };
+    let inputs = (0..3).map(|input| {
+        let rows = (0..1_000).map(|n| input * 1_000 + n);
+        rows.map(|n| Row::new(&stream, n, &line(n))).collect()
+    });
+    let inputs: Vec<Vec<Row>> = inputs.collect();
+    let (fresh, hard) = (BuildOptions::fresh(), BuildOptions::merged());
+    let built = merged_as(&inputs, Vec::new(), fresh, hard).await.unwrap();
+    let stats = &built[0].stats;
+    assert_eq!((stats.patterns, stats.rows_without_pattern), (3_000, 0));
+    assert_eq!(stats.granules_incomplete, 0);
 }
