@@ -48,10 +48,8 @@ pub(crate) struct Stages {
 /// The segments built in this process.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Built {
-    pub(crate) segments: u64,
-    pub(crate) stored_bytes: u64,
-    pub(crate) stored_bytes_by_section: BTreeMap<String, u64>,
-    pub(crate) stored_bytes_by_column: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub(crate) stored: Stored,
     pub(crate) granules: u64,
     pub(crate) granules_incomplete: u64,
     pub(crate) patterns: u64,
@@ -157,23 +155,20 @@ impl Stages {
             }
         }
         let built = &self.built;
-        if built.segments == 0 {
+        if built.stored.segments == 0 {
             return;
         }
         println!("  publish   {:>10.2} CPU ms a commit", self.publish_cpu_ms);
         println!(
-            "built       {} segments, {} patterns, {} rows without, {} tokens in filters, \
+            "built       {} patterns, {} rows without, {} tokens in filters, \
              {} of {} granules incomplete",
-            built.segments,
             built.patterns,
             built.rows_without_pattern,
             built.filter_tokens,
             built.granules_incomplete,
             built.granules
         );
-        print_stored("built", built.stored_bytes, raw_bytes, rows);
-        print_parts(&built.stored_bytes_by_section, built.stored_bytes, raw_bytes, rows);
-        print_parts(&built.stored_bytes_by_column, built.stored_bytes, raw_bytes, rows);
+        built.stored.print("built", raw_bytes, rows);
     }
 }
 
@@ -202,19 +197,16 @@ impl Merged {
 
 impl Stored {
     fn print(&self, name: &str, raw_bytes: u64, rows: u64) {
-        print_stored(name, self.stored_bytes, raw_bytes, rows);
-        println!("            in {} segments", self.segments);
+        let bytes = self.stored_bytes as f64;
+        println!(
+            "{name:<11} {bytes} bytes, {:.4} of raw, {:.2} a row, in {} segments",
+            bytes / raw_bytes as f64,
+            bytes / rows as f64,
+            self.segments
+        );
         print_parts(&self.stored_bytes_by_section, self.stored_bytes, raw_bytes, rows);
         print_parts(&self.stored_bytes_by_column, self.stored_bytes, raw_bytes, rows);
     }
-}
-
-fn print_stored(name: &str, bytes: u64, raw_bytes: u64, rows: u64) {
-    println!(
-        "{name:<11} {bytes} bytes, {:.4} of raw, {:.2} a row",
-        bytes as f64 / raw_bytes as f64,
-        bytes as f64 / rows as f64
-    );
 }
 
 fn print_parts(parts: &BTreeMap<String, u64>, stored: u64, raw_bytes: u64, rows: u64) {

@@ -169,8 +169,8 @@ impl Pass {
     async fn segment(&mut self, builder: LogSegmentBuilder) -> anyhow::Result<()> {
         let built = self.build.time(|| builder.finish())?;
         let figures = &mut self.figures.built;
-        figures.segments += 1;
-        figures.stored_bytes += built.bytes.len() as u64;
+        figures.stored.segments += 1;
+        figures.stored.stored_bytes += built.bytes.len() as u64;
         figures.granules += built.stats.granules;
         figures.granules_incomplete += built.stats.granules_incomplete;
         figures.patterns += built.stats.patterns;
@@ -190,8 +190,8 @@ impl Pass {
         self.store.put(&meta.location(), segment.bytes.into()).await?;
         let opened = LogSegment::open(Arc::clone(&self.store), &meta).await?;
         let sizes = opened.sizes();
-        add(&mut figures.stored_bytes_by_section, sizes.sections);
-        add(&mut figures.stored_bytes_by_column, sizes.columns);
+        add(&mut figures.stored.stored_bytes_by_section, sizes.sections);
+        add(&mut figures.stored.stored_bytes_by_column, sizes.columns);
         if self.last < Last::Publish {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl Pass {
         let rate = |watch: Stopwatch, stage: Last| {
             if stage <= last { watch.megabytes_per_second(raw_bytes) } else { 0.0 }
         };
-        let commits = figures.built.segments.max(1) as f64;
+        let commits = figures.built.stored.segments.max(1) as f64;
         Stages {
             generate_raw_mb_per_cpu_s: rate(self.generate, Last::Generate),
             tokenise_raw_mb_per_cpu_s: rate(self.tokenise, Last::Tokenise),
