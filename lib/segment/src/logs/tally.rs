@@ -95,9 +95,12 @@ impl Tally {
             self.grams.insert(bytes);
         }
         if !known && !variable.plain && self.complete().fragments {
-            let met = fragments(bytes).all(|f| self.fragments.meet(f, self.granule + 1));
-            let few = self.fragments.len() <= FRAGMENTS_PER_ROW_MAX * self.rows;
-            self.complete_mut().fragments = met && few;
+            let most = FRAGMENTS_PER_ROW_MAX * self.rows;
+            // A single blob may have too many: what goes beyond would use up the segment's room.
+            let met = fragments(bytes).all(|fragment| {
+                self.fragments.meet(fragment, self.granule + 1) && self.fragments.len() <= most
+            });
+            self.complete_mut().fragments = met;
         }
     }
 
@@ -470,6 +473,18 @@ mod tests {
         let filter = &mut TokenFilterBuilder::default();
         let (_, _, _, complete) = tally.end_granule(filter, &mut index.document());
         assert_eq!(complete, Complete::ALL);
+    }
+
+    #[test]
+    fn a_blob_leaves_the_segment_room_for_other_fragments() {
+        let word = |i: u32| -> String {
+            (0..6).map(|n| char::from(b'a' + (i >> (4 * n) & 15) as u8)).collect()
+        };
+        let blob: String = (0..100_000).map(|i| word(i) + "1").collect();
+        let mut tally = Tally::new(1);
+        variable(&mut tally, &blob);
+        assert!(!tally.complete().fragments);
+        assert!(tally.fragments.long.len() <= FRAGMENTS_PER_ROW_MAX * GRANULE_ROWS + 1);
     }
 
     #[test]
