@@ -7,6 +7,9 @@ use crate::wire::Malformed;
 /// Bits that can be looked at at once, wherever they begin.
 const PEEK_BITS: u32 = 56;
 
+/// Most bits after the highest of a gamma code.
+const GAMMA_BITS_MAX: u64 = PEEK_BITS as u64;
+
 /// Longest unary part accepted; the writer's is far shorter.
 const UNARY_MAX: u32 = 1 << 16;
 
@@ -44,6 +47,13 @@ impl BitWriter {
     pub(crate) fn put_rice(&mut self, value: u64, low_bits: u32) {
         self.put_unary(value >> low_bits);
         self.put(value & ((1 << low_bits) - 1), low_bits);
+    }
+
+    /// Elias' gamma code of a number above 0: how many bits follow its highest, in unary, then they.
+    pub(crate) fn put_gamma(&mut self, value: u64) {
+        let bits = value.ilog2();
+        self.put_unary(bits.into());
+        self.put(value - (1 << bits), bits);
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
@@ -112,6 +122,13 @@ impl<'a> BitReader<'a> {
     pub(crate) fn take_rice(&mut self, low_bits: u32) -> Result<u64, Malformed> {
         Ok(self.take_unary()? << low_bits | self.take(low_bits)?)
     }
+
+    pub(crate) fn take_gamma(&mut self) -> Result<u64, Malformed> {
+        match self.take_unary()? {
+            bits @ 0..=GAMMA_BITS_MAX => Ok(1 << bits | self.take(bits as u32)?),
+            _ => Err(Malformed("a number in the filter is too long")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +149,7 @@ mod tests {
                 writer.put(value & ((1 << bits) - 1), *bits);
                 writer.put_unary(*unary);
                 writer.put_rice(value >> 50, *low);
+                writer.put_gamma((value >> 8).max(1));
             }
             let bytes = writer.finish();
             let mut reader = BitReader::new(&bytes);
@@ -139,6 +157,7 @@ mod tests {
                 prop_assert_eq!(reader.take(*bits).unwrap(), value & ((1 << bits) - 1));
                 prop_assert_eq!(reader.take_unary().unwrap(), *unary);
                 prop_assert_eq!(reader.take_rice(*low).unwrap(), value >> 50);
+                prop_assert_eq!(reader.take_gamma().unwrap(), (value >> 8).max(1));
             }
             prop_assert!(reader.take(8).is_err());
         }

@@ -8,8 +8,9 @@
 //!
 //! What always holds: a granule that has a longer variable with the identifier in it may have it.
 //!
-//! Bounds: [`GRAMS_MAX`] for a granule of [`GRANULE_ROWS`] rows; when there are more, the shortest variables are left out, and
-//! identifiers they could extend are not ruled out.
+//! Bounds: [`GRAMS_MAX`] and [`DIGEST_GRAMS_MAX`] for a granule of [`GRANULE_ROWS`] rows; when there
+//! are more, the shortest variables are left out, and identifiers they could extend are not ruled
+//! out.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,9 +24,18 @@ const GRAM: usize = 8;
 /// Bytes from gram to gram: the most that puts a whole one into every identifier of [`LONG`] bytes.
 const STRIDE: usize = 6;
 
-/// Grams for [`GRANULE_ROWS`] rows; 5 KiB, a fortieth of what the rows take. Twice as many would take
-/// in trace ids, which are in every granule of many logs.
+/// Variables longer than this are digests more than identifiers: forty hexadecimal digits are 160
+/// bits.
+const IDENTIFIER_BYTES: usize = 40;
+
+/// Grams of identifiers for [`GRANULE_ROWS`] rows; 5 KiB, a fortieth of what the rows take. Twice as
+/// many would take in trace ids, which are in every granule of many logs.
 const GRAMS_MAX: usize = 4_096;
+
+/// Grams of digests for [`GRANULE_ROWS`] rows: few granules are full of them.
+const DIGEST_GRAMS_MAX: usize = 16_384;
+
+const GRAMS_OF: [usize; 2] = [GRAMS_MAX, DIGEST_GRAMS_MAX];
 
 /// Bits of the filter for each gram, and how many of them a gram sets: one absent gram of eighty
 /// seems to be there.
@@ -38,11 +48,13 @@ const LENGTH_MAX: usize = 64;
 /// Collects the grams of one granule.
 #[derive(Debug)]
 pub(crate) struct GramsBuilder {
-    grams_max: usize,
+    /// Rows of a granule, in units of [`GRANULE_ROWS`].
+    scale: usize,
     above: usize,
     /// By the variable's length, up to [`LENGTH_MAX`].
     by_length: Vec<Vec<[u8; GRAM]>>,
-    count: usize,
+    /// Grams of identifiers and of digests.
+    counts: [usize; 2],
 }
 
 /// The grams of one granule. Since format 4; before, every one was possible.
@@ -57,10 +69,10 @@ impl GramsBuilder {
     /// For granules of so many rows.
     pub(crate) fn new(granule_rows: usize) -> Self {
         Self {
-            grams_max: GRAMS_MAX * granule_rows.div_ceil(GRANULE_ROWS),
+            scale: granule_rows.div_ceil(GRANULE_ROWS),
             above: LONG,
             by_length: vec![Vec::new(); LENGTH_MAX + 1],
-            count: 0,
+            counts: [0; 2],
         }
     }
 
@@ -73,11 +85,13 @@ impl GramsBuilder {
     }
 
     fn insert_long(&mut self, variable: &[u8]) {
+        let digest = IDENTIFIER_BYTES < variable.len();
         let class = &mut self.by_length[variable.len().min(LENGTH_MAX)];
         let before = class.len();
-        class.extend(grams_from(variable, 0).take(self.grams_max + 1));
-        self.count += class.len() - before;
-        if self.grams_max < self.count {
+        class.extend(grams_from(variable, 0).take(self.scale * DIGEST_GRAMS_MAX + 1));
+        let count = &mut self.counts[usize::from(digest)];
+        *count += class.len() - before;
+        if self.scale * GRAMS_OF[usize::from(digest)] < *count {
             self.make_room();
         }
     }
@@ -85,10 +99,16 @@ impl GramsBuilder {
     /// Gives up the shortest variables; an eighth is left free, so that this is seldom done.
     fn make_room(&mut self) {
         self.by_length.iter_mut().for_each(dedup);
-        self.count = self.by_length.iter().map(Vec::len).sum();
-        while self.grams_max / 8 * 7 < self.count {
+        let grams = |lengths: &[Vec<_>]| lengths.iter().map(Vec::len).sum();
+        let (identifiers, digests) = self.by_length.split_at(IDENTIFIER_BYTES + 1);
+        self.counts = [grams(identifiers), grams(digests)];
+        let full = |counts: [usize; 2]| {
+            (0..2).any(|kind| self.scale * GRAMS_OF[kind] / 8 * 7 < counts[kind])
+        };
+        while full(self.counts) {
             self.above += 1;
-            self.count -= self.by_length[self.above].len();
+            let digest = IDENTIFIER_BYTES < self.above;
+            self.counts[usize::from(digest)] -= self.by_length[self.above].len();
             self.by_length[self.above].clear();
             if self.above == LENGTH_MAX {
                 self.above = usize::MAX;
@@ -100,7 +120,7 @@ impl GramsBuilder {
     pub(crate) fn end_granule(&mut self) -> Grams {
         let above = u32::try_from(self.above).unwrap_or(u32::MAX);
         let mut grams: Vec<_> = self.by_length.iter_mut().flat_map(|c| c.drain(..)).collect();
-        (self.above, self.count) = (LONG, 0);
+        (self.above, self.counts) = (LONG, [0; 2]);
         dedup(&mut grams);
         let mut filter = vec![0; (BITS_PER_GRAM * grams.len()).div_ceil(8)].into_boxed_slice();
         for gram in &grams {
@@ -215,8 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn a_granule_full_of_digests_rules_identifiers_out() {
+        let digests: Vec<String> = (0..2_000).map(hex).collect();
+        let mut variables = digests.clone();
+        variables.extend((0..400).map(|n| format!("{:016x}{:04x}", half(n), n)));
+        let grams = grams(&variables);
+        let absent = (9_000..9_100).map(hex);
+        let wrong = absent.filter(|id| grams.may_extend(&id.as_bytes()[..32])).count();
+        assert!(wrong < 5, "{wrong} of 100");
+        assert!(digests.iter().all(|digest| grams.may_extend(&digest.as_bytes()[5..37])));
+    }
+
+    #[test]
     fn a_granule_of_blobs_rules_nothing_out() {
-        let blob = (0..2_000).map(hex).collect::<String>();
+        let blob = (0..4_000).map(hex).collect::<String>();
         assert!(grams(&[blob]).may_extend(hex(3_000).as_bytes()));
     }
 

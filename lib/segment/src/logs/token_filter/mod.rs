@@ -2,12 +2,13 @@
 //!
 //! Holds every variable that is [`selective`], and every attribute as `name=value`.
 //! Tokens are spread by hash over blocks of about [`BLOCK_TOKENS`], so a lookup reads one block
-//! whatever the size of the segment. A token becomes a **fingerprint** there; fingerprint and
-//! granule together are one number, and a block is the gaps between these numbers. Tokens of many
-//! granules, whose numbers would be many, have a bit map instead.
+//! whatever the size of the segment. A token becomes a **fingerprint** there. Most tokens are in one
+//! granule: fingerprint and granule together are one number, and the block has the gaps between
+//! these. A token of several granules has a wider fingerprint, since a token that is mistaken for it
+//! costs as many granules, and a list of them.
 //!
 //! What always holds: a token of a granule is found in it. An absent token is found by mistake in
-//! about one granule of 2^[`SPARSE_BITS`], whatever the number of granules, and then costs a granule
+//! about one granule of 2^[`ALONE_BITS`], whatever the number of granules, and then costs a granule
 //! read for nothing.
 //!
 //! Bounds: granules that have more distinct tokens than the builder's caps are left out whole and
@@ -31,9 +32,12 @@ const NUMBER_BYTES_MIN: usize = 8;
 /// Tokens a block holds on average: about 6 KiB, one small read, decoded in 20 microseconds.
 const BLOCK_TOKENS: u64 = 4_096;
 
-/// An absent token is found in one granule of `2^SPARSE_BITS`. Each bit more costs an eighth of a
-/// byte for every distinct token and halves what is read for nothing.
-const SPARSE_BITS: u32 = 10;
+/// An absent token is mistaken for one of a single granule in one granule of `2^ALONE_BITS`. Each
+/// bit more costs an eighth of a byte for every such token and halves what is read for nothing.
+const ALONE_BITS: u32 = 11;
+
+/// An absent token is mistaken for one of several granules in one segment of `2^SHARED_BITS`.
+const SHARED_BITS: u32 = 12;
 
 /// Largest Rice parameter: gaps are far below.
 const LOW_BITS_MAX: u32 = 40;
@@ -86,7 +90,7 @@ impl TokenFilterBuilder {
     }
 
     pub(crate) fn encode(mut self, granules: u32) -> EncodedFilter {
-        // Stable, for it merges what comes sorted granule by granule.
+        // Stable, for it merges what comes sorted granule by granule, and leaves granules in order.
         self.pairs.sort_by_key(|(hash, _)| *hash);
         let tokens = self.pairs.chunk_by(|a, b| a.0 == b.0).count() as u64;
         let shape = Shape { blocks: tokens.div_ceil(BLOCK_TOKENS).max(1), granules };
@@ -120,67 +124,97 @@ impl Shape {
     }
 
     /// What is left of a hash once its block is known, in order within the block.
-    fn fingerprint(self, hash: u64) -> u64 {
+    fn fingerprint(self, hash: u64, fingerprints: u64) -> u64 {
         let rest = hash.wrapping_mul(self.blocks);
-        ((u128::from(rest) * u128::from(self.fingerprints())) >> 64) as u64
+        ((u128::from(rest) * u128::from(fingerprints)) >> 64) as u64
     }
 
-    /// Fingerprints of a block: the fewer granules there are, the more tell tokens apart.
-    fn fingerprints(self) -> u64 {
+    /// Fingerprints of a block for tokens of one granule.
+    fn alone(self) -> u64 {
+        self.with_granule(ALONE_BITS)
+    }
+
+    /// Fingerprints of a block such that with its granule an absent token is mistaken for another
+    /// once in `2^bits`: the fewer granules there are, the more tell tokens apart.
+    fn with_granule(self, bits: u32) -> u64 {
         let granule_bits = u32::BITS - self.granules.saturating_sub(1).leading_zeros();
-        BLOCK_TOKENS << SPARSE_BITS.saturating_sub(granule_bits)
+        BLOCK_TOKENS << bits.saturating_sub(granule_bits)
+    }
+
+    /// Fingerprints of a block for tokens of several granules.
+    fn shared(self) -> u64 {
+        BLOCK_TOKENS << SHARED_BITS
     }
 
     fn number(self, fingerprint: u64, granule: u32) -> u64 {
         fingerprint * u64::from(self.granules) + u64::from(granule)
     }
+
+    /// The Rice parameter of a list of so many granules. Of a token that is in nearly all of them, a
+    /// list takes little more than a bit for each.
+    fn list_bits(self, count: u64) -> u32 {
+        gap_bits(count as usize + 1, self.granules.into())
+    }
 }
 
-/// Two counts, each with its Rice parameter; the gaps between numbers; gaps between the fingerprints
-/// of the tokens with bit maps, each followed by its map.
 fn encode_block(pairs: &[(u64, u32)], shape: Shape) -> Vec<u8> {
     let mut numbers: Vec<u64> = Vec::with_capacity(pairs.len());
-    let mut maps: Vec<(u64, Vec<u32>)> = Vec::new();
-    let same = |a: &(u64, u32), b: &(u64, u32)| shape.fingerprint(a.0) == shape.fingerprint(b.0);
-    for token in pairs.chunk_by(same) {
-        let fingerprint = shape.fingerprint(token[0].0);
-        let listed = u64::from(SPARSE_BITS + 1) * token.len() as u64;
-        let of_token = token.iter().map(|(_, granule)| *granule);
-        if u64::from(shape.granules) + 24 < listed {
-            maps.push((fingerprint, of_token.collect()));
-            continue;
+    let mut shared: Vec<&[(u64, u32)]> = Vec::new();
+    for token in pairs.chunk_by(|a, b| a.0 == b.0) {
+        match token {
+            [(hash, granule)] => {
+                let fingerprint = shape.fingerprint(*hash, shape.alone());
+                numbers.push(shape.number(fingerprint, *granule));
+            }
+            _ => shared.push(token),
         }
-        let start = numbers.len();
-        numbers.extend(of_token.map(|granule| shape.number(fingerprint, granule)));
-        numbers[start..].sort_unstable();
     }
+    // Tokens of one fingerprint come by their hashes, not their granules.
+    numbers.sort_unstable();
     numbers.dedup();
-    let range = shape.fingerprints();
-    let low_bits = gap_bits(numbers.len(), range.saturating_mul(shape.granules.into()));
-    let map_bits = gap_bits(maps.len(), range);
+    let range = shape.alone().saturating_mul(shape.granules.into());
+    let alone_bits = gap_bits(numbers.len(), range);
+    let shared_bits = gap_bits(shared.len(), shape.shared());
+    let alone = encode_alone(&numbers, alone_bits);
     let mut out = Vec::new();
     wire::put_varint(&mut out, numbers.len() as u64);
-    wire::put_varint(&mut out, maps.len() as u64);
-    out.extend([low_bits as u8, map_bits as u8]);
+    wire::put_varint(&mut out, shared.len() as u64);
+    wire::put_varint(&mut out, alone.len() as u64);
+    out.extend([alone_bits as u8, shared_bits as u8]);
+    out.extend_from_slice(&alone);
+    out.extend_from_slice(&encode_shared(&shared, shared_bits, shape));
+    out
+}
+
+/// The gaps between numbers.
+fn encode_alone(numbers: &[u64], low_bits: u32) -> Vec<u8> {
     let mut bits = BitWriter::default();
     let mut previous = 0;
     for number in numbers {
         bits.put_rice(number - previous, low_bits);
-        previous = number;
+        previous = *number;
     }
+    bits.finish()
+}
+
+/// The gaps between fingerprints, each followed by how many granules the token has and their gaps.
+fn encode_shared(tokens: &[&[(u64, u32)]], low_bits: u32, shape: Shape) -> Vec<u8> {
+    let mut bits = BitWriter::default();
     let mut previous = 0;
-    for (fingerprint, mut of_token) in maps {
-        bits.put_rice(fingerprint - previous, map_bits);
+    for token in tokens {
+        let fingerprint = shape.fingerprint(token[0].0, shape.shared());
+        bits.put_rice(fingerprint - previous, low_bits);
         previous = fingerprint;
-        of_token.sort_unstable();
-        of_token.dedup();
-        let mut next = of_token.iter().peekable();
-        for granule in 0..shape.granules {
-            bits.put(next.next_if(|next| **next == granule).is_some().into(), 1);
+        let count = token.len() as u64;
+        bits.put_gamma(count - 1);
+        let list_bits = shape.list_bits(count);
+        let mut next = 0;
+        for (_, granule) in *token {
+            bits.put_rice(u64::from(granule - next), list_bits);
+            next = granule + 1;
         }
     }
-    out.append(&mut bits.finish());
-    out
+    bits.finish()
 }
 
 /// The best Rice parameter for `count` gaps that sum to `range`.
@@ -241,7 +275,7 @@ impl FilterDirectory {
         for (end, _) in &self.blocks {
             let block = filter.get(start as usize..*end as usize);
             let mut header = Reader::new(block.ok_or(Malformed("a block lies outside of it"))?);
-            // Later formats count lists and maps of granules apart.
+            // Later formats count tokens of many granules apart.
             let counts = if self.format == 1 { 1 } else { 2 };
             for _ in 0..counts {
                 entries = entries.saturating_add(header.varint()?);
@@ -266,40 +300,59 @@ impl FilterDirectory {
         hash: u64,
         granules: u32,
     ) -> Result<RoaringBitmap, Malformed> {
-        if self.format == 1 {
-            return past::lookup(block, self.blocks.len() as u64, hash, granules);
+        let shape = self.shape(granules);
+        match self.format {
+            1 => past::lookup_of_format_1(block, shape, hash),
+            2..=4 => past::lookup_with_maps(block, shape, hash),
+            _ => lookup(block, shape, hash),
         }
-        lookup(block, self.shape(granules), hash)
     }
 }
 
 fn lookup(block: &[u8], shape: Shape, hash: u64) -> Result<RoaringBitmap, Malformed> {
     let mut header = Reader::new(block);
-    let (numbers, maps): (usize, usize) = (header.number()?, header.number()?);
-    let (low_bits, map_bits) = (header.take(1)?[0].into(), header.take(1)?[0].into());
-    if LOW_BITS_MAX < low_bits || LOW_BITS_MAX < map_bits {
+    let (numbers, shared): (usize, usize) = (header.number()?, header.number()?);
+    let alone_bytes: usize = header.number()?;
+    let (alone_bits, shared_bits) = (header.take(1)?[0].into(), header.take(1)?[0].into());
+    if LOW_BITS_MAX < alone_bits || LOW_BITS_MAX < shared_bits {
         return Err(Malformed("a block's parameter is out of range"));
     }
-    let fingerprint = shape.fingerprint(hash);
-    let first = shape.number(fingerprint, 0);
-    let wanted = first..first + u64::from(shape.granules);
-    let mut bits = BitReader::new(header.into_rest());
     let mut found = RoaringBitmap::new();
+    let mut bits = BitReader::new(header.take(alone_bytes)?);
+    let first = shape.number(shape.fingerprint(hash, shape.alone()), 0);
+    let end = first + u64::from(shape.granules);
     let mut number = 0_u64;
     for _ in 0..numbers {
-        number = number.saturating_add(bits.take_rice(low_bits)?);
-        if wanted.contains(&number) {
-            found.insert((number - first) as u32);
-        } else if wanted.end <= number && maps == 0 {
+        number = number.saturating_add(bits.take_rice(alone_bits)?);
+        if end <= number {
             break;
         }
+        if first <= number {
+            found.insert((number - first) as u32);
+        }
     }
-    let mut of_map = 0_u64;
-    for _ in 0..maps {
-        of_map = of_map.saturating_add(bits.take_rice(map_bits)?);
-        for granule in 0..shape.granules {
-            if bits.take(1)? == 1 && of_map == fingerprint {
-                found.insert(granule);
+    let mut bits = BitReader::new(header.into_rest());
+    let wanted = shape.fingerprint(hash, shape.shared());
+    let mut fingerprint = 0_u64;
+    for _ in 0..shared {
+        fingerprint = fingerprint.saturating_add(bits.take_rice(shared_bits)?);
+        if wanted < fingerprint {
+            break;
+        }
+        let count = bits.take_gamma()?.saturating_add(1);
+        if u64::from(shape.granules) < count {
+            return Err(Malformed("a token has more granules than there are"));
+        }
+        let list_bits = shape.list_bits(count);
+        let mut next = 0;
+        for _ in 0..count {
+            let granule = bits.take_rice(list_bits)?.saturating_add(next);
+            if u64::from(shape.granules) <= granule {
+                return Err(Malformed("it names a granule that is not there"));
+            }
+            next = granule + 1;
+            if fingerprint == wanted {
+                found.insert(granule as u32);
             }
         }
     }
@@ -310,11 +363,12 @@ fn lookup(block: &[u8], shape: Shape, hash: u64) -> Result<RoaringBitmap, Malfor
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::logs::sections::FORMAT_VERSION;
 
     struct Filter {
         encoded: EncodedFilter,
@@ -330,7 +384,7 @@ mod tests {
         let granules = granules.len() as u32;
         let encoded = builder.encode(granules);
         let bytes = encoded.blocks.len() as u64;
-        let directory = FilterDirectory::decode(&encoded.directory, bytes, 2).unwrap();
+        let directory = FilterDirectory::decode(&encoded.directory, bytes, FORMAT_VERSION).unwrap();
         Filter { encoded, directory, granules }
     }
 
@@ -340,6 +394,18 @@ mod tests {
             let block = &self.encoded.blocks[range.bytes.start as usize..range.bytes.end as usize];
             assert_eq!(crc32c::crc32c(block), range.crc);
             self.directory.lookup(block, hash, self.granules).unwrap().iter().collect()
+        }
+
+        fn bytes_per_token(&self) -> f64 {
+            let bytes = self.encoded.blocks.len() + self.encoded.directory.len();
+            bytes as f64 / self.encoded.tokens as f64
+        }
+
+        /// Looks up what is not there.
+        fn is_rarely_wrong(&self, mut absent: impl FnMut() -> u64) {
+            let wrong: usize = (0..1_000).map(|_| self.get(absent()).len()).sum();
+            let expected = 1_000 * self.granules as usize / (1 << ALONE_BITS);
+            assert!(wrong < 2 * expected, "{wrong} of {} for 1,000 absent ones", self.granules);
         }
     }
 
@@ -373,31 +439,54 @@ mod tests {
         ) {
             let filter = filter(&[vec![1, 2], vec![3]]);
             drop(filter.directory.lookup(&block, hash, 2));
-            drop(past::lookup(&block, 3, hash, 2));
-            drop(FilterDirectory::decode(&directory, 64, 2));
+            drop(past::lookup_of_format_1(&block, Shape { blocks: 3, granules: 2 }, hash));
+            drop(past::lookup_with_maps(&block, Shape { blocks: 3, granules: 2 }, hash));
+            drop(FilterDirectory::decode(&directory, 64, FORMAT_VERSION));
+        }
+    }
+
+    /// Hashes of tokens, none twice.
+    fn hashes() -> impl FnMut() -> u64 {
+        let mut next = 0_u64;
+        move || {
+            next += 1;
+            token_hash(&next.to_le_bytes())
         }
     }
 
     #[test]
     fn is_small_and_rarely_wrong() {
-        let mut next = 0_u64;
-        let mut fresh = || {
-            next += 1;
-            token_hash(&next.to_le_bytes())
-        };
+        let mut fresh = hashes();
         for count in [60, 190, 900] {
             let everywhere = fresh();
             let granules: Vec<Vec<u64>> = (0..count)
                 .map(|_| [everywhere].into_iter().chain((0..300).map(|_| fresh())).collect())
                 .collect();
             let filter = filter(&granules);
-            let bytes = filter.encoded.blocks.len() + filter.encoded.directory.len();
-            let per_token = bytes as f64 / filter.encoded.tokens as f64;
-            assert!(per_token < 1.6, "{per_token} bytes a token");
+            assert!(filter.bytes_per_token() < 1.6, "{} bytes a token", filter.bytes_per_token());
             assert_eq!(filter.get(everywhere).len(), count);
-            let wrong: usize = (0..2_000).map(|_| filter.get(fresh()).len()).sum();
-            let expected = 2_000 * count / (1 << SPARSE_BITS);
-            assert!(wrong < 2 * expected, "{wrong} granules of {count} for 2,000 absent tokens");
+            filter.is_rarely_wrong(&mut fresh);
+        }
+    }
+
+    /// Traces go through several services: their tokens are in as many granules.
+    #[test]
+    fn tokens_of_several_granules_are_not_mistaken_for_absent_ones() {
+        let mut fresh = hashes();
+        for (count, shared_by) in [(31, 6), (31, 20), (350, 6)] {
+            let mut granules = vec![Vec::new(); count];
+            for token in 0..8_000 {
+                let hash = fresh();
+                (0..shared_by).for_each(|n| granules[(token * 7 + n * 3) % count].push(hash));
+            }
+            let granules: Vec<Vec<u64>> = granules
+                .into_iter()
+                .map(|hashes| hashes.into_iter().collect::<BTreeSet<u64>>().into_iter().collect())
+                .collect();
+            let filter = filter(&granules);
+            filter.is_rarely_wrong(&mut fresh);
+            let bits_max = shared_by.min(count - shared_by) as f64 * 8.0 + 24.0;
+            assert!(filter.bytes_per_token() < bits_max / 8.0, "{}", filter.bytes_per_token());
         }
     }
 

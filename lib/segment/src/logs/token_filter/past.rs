@@ -1,24 +1,68 @@
-//! Looking a token up in a filter of format 1, which no build writes any more.
+//! Looking a token up in the filters of formats that no build writes any more.
 //!
-//! A block is a varint count of tokens, the Rice parameter of their fingerprints, and per token the
-//! fingerprint's distance from the one before and its granules: one number, a list, or one bit for
-//! every granule.
+//! Format 1: a block is a varint count of tokens, the Rice parameter of their fingerprints, and per
+//! token the fingerprint's distance from the one before and its granules: one number, a list, or one
+//! bit for every granule.
+//!
+//! Formats 2 to 4: a block is two counts, each with its Rice parameter; the gaps between the numbers
+//! that fingerprint and granule make; and gaps between the fingerprints of tokens of many granules,
+//! each followed by one bit for every granule.
 
 use roaring::RoaringBitmap;
 
+use super::{LOW_BITS_MAX, Shape};
 use crate::logs::bits::BitReader;
 use crate::wire::{Malformed, Reader};
 
+/// Of format 1.
 const FINGERPRINT_BITS: u32 = 20;
 
-/// The granules whose tokens may have `hash`, read off the one of `blocks` blocks that is its.
-pub(super) fn lookup(
+/// Of formats 2 to 4: an absent token was mistaken for another in one granule of so many bits.
+const SPARSE_BITS: u32 = 10;
+
+pub(super) fn lookup_with_maps(
     block: &[u8],
-    blocks: u64,
+    shape: Shape,
     hash: u64,
-    granules: u32,
 ) -> Result<RoaringBitmap, Malformed> {
-    let wanted = hash.wrapping_mul(blocks) >> (64 - FINGERPRINT_BITS);
+    let mut header = Reader::new(block);
+    let (numbers, maps): (usize, usize) = (header.number()?, header.number()?);
+    let (low_bits, map_bits) = (header.take(1)?[0].into(), header.take(1)?[0].into());
+    if LOW_BITS_MAX < low_bits || LOW_BITS_MAX < map_bits {
+        return Err(Malformed("a block's parameter is out of range"));
+    }
+    let fingerprint = shape.fingerprint(hash, shape.with_granule(SPARSE_BITS));
+    let first = shape.number(fingerprint, 0);
+    let wanted = first..first + u64::from(shape.granules);
+    let mut bits = BitReader::new(header.into_rest());
+    let mut found = RoaringBitmap::new();
+    let mut number = 0_u64;
+    for _ in 0..numbers {
+        number = number.saturating_add(bits.take_rice(low_bits)?);
+        if wanted.contains(&number) {
+            found.insert((number - first) as u32);
+        } else if wanted.end <= number && maps == 0 {
+            break;
+        }
+    }
+    let mut of_map = 0_u64;
+    for _ in 0..maps {
+        of_map = of_map.saturating_add(bits.take_rice(map_bits)?);
+        for granule in 0..shape.granules {
+            if bits.take(1)? == 1 && of_map == fingerprint {
+                found.insert(granule);
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn lookup_of_format_1(
+    block: &[u8],
+    shape: Shape,
+    hash: u64,
+) -> Result<RoaringBitmap, Malformed> {
+    let wanted = hash.wrapping_mul(shape.blocks) >> (64 - FINGERPRINT_BITS);
     let mut header = Reader::new(block);
     let tokens: usize = header.number()?;
     let low_bits = u32::from(header.take(1)?[0]);
@@ -34,7 +78,7 @@ pub(super) fn lookup(
             break;
         }
         let hit = fingerprint == wanted;
-        take_granules(&mut bits, granules, |granule| {
+        take_granules(&mut bits, shape.granules, |granule| {
             if hit {
                 found.insert(granule);
             }
