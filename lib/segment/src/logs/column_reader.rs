@@ -24,6 +24,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::columns::{
     LINE, LINES, LineColumn, PROMOTED, PROMOTED_PREFIX, VARIABLES, parse_meta, schema,
 };
+use super::page::first_value;
 use super::pattern::PatternTable;
 use super::variables::{TokenNeedles, Variables, satisfying};
 use crate::wire::Malformed;
@@ -33,6 +34,8 @@ use crate::wire::Malformed;
 pub(crate) struct ColumnReader {
     meta: ArrowReaderMetadata,
     file_bytes: u64,
+    /// Whether variables stand in place of whole lines, not compressed as a page.
+    apart: bool,
     promoted: Vec<String>,
 }
 
@@ -62,7 +65,10 @@ impl ColumnReader {
             .map(|field| field.name().strip_prefix(PROMOTED_PREFIX).map(str::to_owned))
             .collect::<Option<_>>()
             .ok_or(OTHER_SHAPE)?;
-        Ok(Self { meta, file_bytes, promoted })
+        let row_group = meta.metadata().row_group(0);
+        let plain = row_group.columns().get(LINES).map(|column| column.compression());
+        let apart = !whole && plain == Some(Compression::UNCOMPRESSED);
+        Ok(Self { meta, file_bytes, apart, promoted })
     }
 
     /// How many leaf columns there are.
@@ -94,6 +100,31 @@ impl ColumnReader {
         leaves: &[usize],
         pages: Vec<(u64, Bytes)>,
     ) -> Result<GranuleBatch, Malformed> {
+        let (mut leaves, mut pages) = (leaves.to_vec(), pages);
+        let mut variables = None;
+        if let Some(at) = leaves.iter().position(|leaf| self.apart && *leaf == LINES)
+            && let Some((_, page)) = pages.get(at)
+        {
+            variables = first_value(page, rows.len())?;
+            if variables.is_some() {
+                leaves.remove(at);
+                pages.remove(at);
+            }
+        }
+        let rows_here = rows.len();
+        let columns = match leaves.is_empty() {
+            true => None,
+            false => Some(self.decode_columns(rows, &leaves, pages)?),
+        };
+        Ok(GranuleBatch { rows: rows_here, columns, variables })
+    }
+
+    fn decode_columns(
+        &self,
+        rows: Range<usize>,
+        leaves: &[usize],
+        pages: Vec<(u64, Bytes)>,
+    ) -> Result<RecordBatch, Malformed> {
         let mask = ProjectionMask::leaves(self.meta.parquet_schema(), leaves.iter().copied());
         let selection = RowSelection::from(vec![
             RowSelector::skip(rows.start),
@@ -111,13 +142,19 @@ impl ColumnReader {
         if batch.num_rows() != rows.len() {
             return Err(Malformed("a page does not hold the rows of its granule"));
         }
-        Ok(GranuleBatch(batch))
+        Ok(batch)
     }
 }
 
 /// Some columns of a granule, decoded.
 #[derive(Clone, Debug)]
-pub(crate) struct GranuleBatch(RecordBatch);
+pub(crate) struct GranuleBatch {
+    rows: usize,
+    /// `None` when there are none but `variables`.
+    columns: Option<RecordBatch>,
+    /// The granule's variables, where Parquet had no need to be asked.
+    variables: Option<Bytes>,
+}
 
 impl GranuleBatch {
     pub(crate) fn times(&self) -> Result<&[i64], Malformed> {
@@ -128,16 +165,17 @@ impl GranuleBatch {
         self.column::<UInt32Array>(name).map(|column| &column.values()[..])
     }
 
-    /// The lines, whichever way the segment keeps them. `patterns` are those of the rows.
+    /// The lines of `rows`, whichever way the segment keeps them. `patterns` are those of all rows.
     pub(crate) fn lines<'a>(
         &'a self,
         table: &'a PatternTable,
         patterns: &'a [u32],
+        rows: impl Iterator<Item = usize>,
     ) -> Result<Lines<'a>, Malformed> {
         match self.variables(patterns)? {
             None => self.column(LINE).map(Lines::Whole),
             Some(variables) => {
-                let variables = Variables::open(variables, table, patterns)?;
+                let variables = Variables::open(variables, table, patterns, rows)?;
                 Ok(Lines::Apart(Box::new(variables)))
             }
         }
@@ -157,11 +195,17 @@ impl GranuleBatch {
 
     /// The granule's variables; `None` when it has whole lines.
     fn variables(&self, patterns: &[u32]) -> Result<Option<&[u8]>, Malformed> {
-        if self.0.column_by_name(VARIABLES).is_none() {
+        if patterns.len() != self.rows {
+            return Err(OTHER_SHAPE);
+        }
+        if let Some(variables) = &self.variables {
+            return Ok(Some(variables));
+        }
+        if self.columns.as_ref().is_none_or(|c| c.column_by_name(VARIABLES).is_none()) {
             return Ok(None);
         }
         let variables: &BinaryArray = self.column(VARIABLES)?;
-        if variables.is_empty() || variables.is_null(0) || patterns.len() != variables.len() {
+        if variables.is_empty() || variables.is_null(0) {
             return Err(OTHER_SHAPE);
         }
         Ok(Some(variables.value(0)))
@@ -183,7 +227,8 @@ impl GranuleBatch {
     }
 
     fn column<T: Array + 'static>(&self, name: &str) -> Result<&T, Malformed> {
-        let column = self.0.column_by_name(name).ok_or(OTHER_SHAPE)?;
+        let column = self.columns.as_ref().and_then(|columns| columns.column_by_name(name));
+        let column = column.ok_or(OTHER_SHAPE)?;
         column.as_any().downcast_ref().ok_or(OTHER_SHAPE)
     }
 }
@@ -314,9 +359,8 @@ mod tests {
                     let trace = batch.promoted("trace_id").unwrap();
                     assert_eq!(trace.is_null(at), row % 2 == 1);
                 }
-                let variables: &BinaryArray = batch.column(VARIABLES).unwrap();
-                assert_eq!(variables.value(0), format!("granule {start}").as_bytes());
-                assert_eq!(variables.null_count(), here - 1);
+                let variables = batch.variables(&vec![0; here]).unwrap();
+                assert_eq!(variables, Some(format!("granule {start}").as_bytes()));
                 let only = reader.decode(start..start + here, &[TIME], vec![page(TIME)]).unwrap();
                 assert_eq!(only.times().unwrap().len(), here);
                 assert!(only.numbers("pattern").is_err());

@@ -3,13 +3,16 @@
 //! Setting up a Parquet reader costs more than decoding the 8,192 numbers of a page, and a scan
 //! reads thousands of pages. So the columns that decide rows (time, stream, level, pattern) are
 //! decoded here: the page's header (Thrift's compact protocol), zstd, then PLAIN,
-//! BYTE_STREAM_SPLIT or DELTA_BINARY_PACKED.
+//! BYTE_STREAM_SPLIT or DELTA_BINARY_PACKED. And a granule's variables, which are one value, are
+//! found here without being copied.
 //!
 //! What always holds: what a page says is checked before it is believed, so any bytes give numbers
 //! or [`Malformed`]; a page of another encoding, page kind or compression gives `None`, and the
 //! caller asks Parquet.
 //!
 //! Bounds: a page decompresses to at most [`ROW_BYTES_MAX`] bytes a row.
+
+use bytes::Bytes;
 
 use super::granule::GRANULE_ROWS_MAX;
 use crate::wire::Malformed;
@@ -119,6 +122,33 @@ impl PageDecoder {
         }
         Ok(header.encoding.map(|encoding| (encoding, &self.plain[..])))
     }
+}
+
+/// The value of a page's first row; the page is of an optional column of bytes, PLAIN and not
+/// compressed. `None` when Parquet has to be asked.
+///
+/// # Errors
+/// [`Malformed`] when the page has other rows or is cut short.
+pub(crate) fn first_value(page: &Bytes, rows: usize) -> Result<Option<Bytes>, Malformed> {
+    let mut thrift = Thrift { rest: page };
+    let header = PageHeader::read(&mut thrift)?;
+    if (header.kind, header.encoding) != (Some(DATA_PAGE), Some(PLAIN)) {
+        return Ok(None);
+    }
+    if header.values != Some(rows as i64) {
+        return Err(NOT_THE_ROWS);
+    }
+    let (levels_bytes, rest) = thrift.rest.split_first_chunk::<4>().ok_or(CUT_SHORT)?;
+    let levels_bytes = u32::from_le_bytes(*levels_bytes) as usize;
+    let (mut levels, rest) = rest.split_at_checked(levels_bytes).ok_or(CUT_SHORT)?;
+    // A run, of which the level is in the next byte, or packed bits, the first of them there.
+    varint(&mut levels)?;
+    if levels.first().ok_or(CUT_SHORT)? & 1 == 0 {
+        return Ok(None);
+    }
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(CUT_SHORT)?;
+    let value = rest.get(..u32::from_le_bytes(*length) as usize).ok_or(CUT_SHORT)?;
+    Ok(Some(page.slice_ref(value)))
 }
 
 /// The definition levels of a page, which stand behind the repetition levels, both with their
@@ -314,6 +344,7 @@ fn delta_binary_packed(mut rest: &[u8], rows: usize) -> Result<Vec<i64>, Malform
     let mut values = Vec::with_capacity(rows);
     values.push(first);
     let mut last = first;
+    let mut above = Vec::with_capacity(in_miniblock);
     while values.len() < rows {
         let least = zigzag(varint(rest)?);
         let (widths, after) = rest.split_at_checked(miniblocks as usize).ok_or(CUT_SHORT)?;
@@ -327,29 +358,80 @@ fn delta_binary_packed(mut rest: &[u8], rows: usize) -> Result<Vec<i64>, Malform
             // The last miniblock of a page may end with its last value.
             let (packed, after) = rest.split_at(bytes.min(rest.len()));
             *rest = after;
-            unpack(packed, u32::from(*width), wanted, |above| {
-                last = last.wrapping_add(least).wrapping_add(above as i64);
-                values.push(last);
-            })?;
+            above.clear();
+            unpack(packed, u32::from(*width), wanted, &mut above)?;
+            values.extend(above.iter().map(|above| {
+                last = last.wrapping_add(least).wrapping_add(*above as i64);
+                last
+            }));
         }
     }
     Ok(values)
 }
 
-/// Calls `each` with `count` numbers of `width` bits, least significant bit first.
-fn unpack(
-    packed: &[u8],
-    width: u32,
-    count: usize,
-    mut each: impl FnMut(u64),
-) -> Result<(), Malformed> {
+/// Numbers that are unpacked at once: as many as the smallest miniblock has.
+const GROUP: usize = 32;
+
+/// Widest numbers that one load of eight bytes has, whichever bit they begin at.
+const ONE_LOAD_BITS: u32 = 56;
+
+/// Bytes of a group of the widest numbers, and a load beyond.
+const GROUP_BYTES_MAX: usize = GROUP * ONE_LOAD_BITS as usize / 8 + 8;
+
+/// Appends `count` numbers of `width` bits, least significant bit first.
+fn unpack(packed: &[u8], width: u32, count: usize, out: &mut Vec<u64>) -> Result<(), Malformed> {
     if width == 0 {
-        (0..count).for_each(|_| each(0));
+        out.resize(out.len() + count, 0);
         return Ok(());
     }
     if 64 < width || packed.len() * 8 < count * width as usize {
         return Err(CUT_SHORT);
     }
+    let mut groups = 0;
+    if width <= ONE_LOAD_BITS {
+        let mut bytes = [0; GROUP_BYTES_MAX];
+        for group in packed.chunks_exact(GROUP * width as usize / 8).take(count / GROUP) {
+            bytes[..group.len()].copy_from_slice(group);
+            out.extend_from_slice(&unpack_group(&bytes, width));
+            groups += 1;
+        }
+    }
+    let done = groups * GROUP;
+    unpack_each(&packed[done * width as usize / 8..], width, count - done, out)
+}
+
+/// The numbers of a group, by code for their width alone.
+fn unpack_group(packed: &[u8; GROUP_BYTES_MAX], width: u32) -> [u64; GROUP] {
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => group_of::<$width>(packed),)*
+                _ => [0; GROUP],
+            }
+        };
+    }
+    by_width!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28
+        29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56
+    )
+}
+
+#[inline]
+fn group_of<const WIDTH: usize>(packed: &[u8; GROUP_BYTES_MAX]) -> [u64; GROUP] {
+    std::array::from_fn(|at| {
+        let bit = at * WIDTH;
+        let word = packed[bit / 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        word >> (bit % 8) & (u64::MAX >> (64 - WIDTH))
+    })
+}
+
+/// As [`unpack`] does, one by one: numbers of any width and groups that are not full.
+fn unpack_each(
+    packed: &[u8],
+    width: u32,
+    count: usize,
+    out: &mut Vec<u64>,
+) -> Result<(), Malformed> {
     let mask = u64::MAX >> (64 - width);
     for at in 0..count {
         let bit = at * width as usize;
@@ -367,7 +449,7 @@ fn unpack(
         if 64 < shift + width {
             value |= u64::from(packed[byte + 8]) << (64 - shift);
         }
-        each(value & mask);
+        out.push(value & mask);
     }
     Ok(())
 }
@@ -380,7 +462,7 @@ mod tests {
 
     use super::super::build::BuildOptions;
     use super::super::columns::{
-        ATTRIBUTE_NAMES, ColumnWriter, GranuleColumns, LEVEL, PATTERN, STREAM, TIME,
+        ATTRIBUTE_NAMES, ColumnWriter, GranuleColumns, LEVEL, LINES, PATTERN, STREAM, TIME,
     };
     use super::*;
 
@@ -438,6 +520,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn numbers_of_every_width_are_unpacked(
+            width in 0_u32..=64,
+            numbers in prop::collection::vec(any::<u64>(), 0..150),
+        ) {
+            let low = |number: &u64| if width == 0 { 0 } else { number & (u64::MAX >> (64 - width)) };
+            let numbers: Vec<u64> = numbers.iter().map(low).collect();
+            let mut packed = vec![0_u8; (numbers.len() * width as usize).div_ceil(8)];
+            for (at, number) in numbers.iter().enumerate() {
+                for bit in (0..width as usize).filter(|bit| number >> bit & 1 == 1) {
+                    let place = at * width as usize + bit;
+                    packed[place / 8] |= 1 << (place % 8);
+                }
+            }
+            let mut found = Vec::new();
+            unpack(&packed, width, numbers.len(), &mut found).unwrap();
+            prop_assert_eq!(found, numbers);
+        }
+
+        #[test]
         fn gives_what_the_parquet_writer_was_given(
             rows in prop::collection::vec(
                 (
@@ -470,9 +571,36 @@ mod tests {
                 drop(decoder.longs(page, rows));
                 drop(decoder.numbers(page, 200));
                 decoder.holds_nothing(page, rows);
+                drop(first_value(&Bytes::copy_from_slice(page), rows));
             }
             drop(delta_binary_packed(&junk, rows));
             let _damaged = all_zero(&junk, rows);
+        }
+    }
+
+    #[test]
+    fn the_variables_of_a_granule_are_found_in_their_page() {
+        for rows in [1, 2, 7, 9, 8_192] {
+            let mut writer = ColumnWriter::new(&[], BuildOptions::default()).unwrap();
+            let mut columns = GranuleColumns::new(rows, 0);
+            for _ in 0..rows {
+                columns.times.push(0);
+                columns.streams.push(0);
+                columns.levels.push(0);
+                columns.patterns.push(0);
+                columns.end_attributes(&[]).unwrap();
+            }
+            columns.variables = b"one value for all rows".repeat(10);
+            let variables = columns.variables.clone();
+            writer.write(columns).unwrap();
+            let encoded = writer.finish().unwrap();
+            let range = encoded.pages[LINES][0].range();
+            let page = encoded.file.slice(range.start as usize..range.end as usize);
+            assert_eq!(first_value(&page, rows), Ok(Some(Bytes::from(variables))));
+            assert!(first_value(&page, rows + 1).is_err());
+            for cut in 0..page.len() {
+                assert!(first_value(&page.slice(..cut), rows).is_err(), "{cut} bytes of it");
+            }
         }
     }
 

@@ -169,15 +169,14 @@ impl PatternVerdicts {
         combination: CombinationId,
         numbers: &[u32],
     ) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(numbers.len());
-        for &number in numbers {
-            let known = self.combinations[combination.0].known.get(number as usize);
-            verdicts.push(match known {
-                Some(Some(known)) => *known,
-                _ => self.verdict(filters, patterns, combination, number),
-            });
-        }
-        verdicts
+        // Most are known, so rows are looked up without a branch on what is found.
+        let known = &self.combinations[combination.0].known;
+        let found: Vec<Option<Verdict>> =
+            numbers.iter().map(|number| known.get(*number as usize).copied().flatten()).collect();
+        let verdict = |(found, number): (Option<Verdict>, &u32)| {
+            found.unwrap_or_else(|| self.verdict(filters, patterns, combination, *number))
+        };
+        found.into_iter().zip(numbers).map(verdict).collect()
     }
 
     pub(crate) fn verdict(

@@ -61,7 +61,8 @@ fn rows(version: u32) -> Vec<Row> {
     // Identifiers of several granules: format 5 keeps them apart from those of one.
     if 5 <= version {
         rows.extend((0..80).map(|n| {
-            let line = format!("handled trace={:024x}", (n as u128 % 7 + 1) * 0xabcd_ef12_3456_789a);
+            let line =
+                format!("handled trace={:024x}", (n as u128 % 7 + 1) * 0xabcd_ef12_3456_789a);
             Row::new(&streams[n % 2], (n as i64 + 20) * 1_900_000_000, &line)
         }));
     }

@@ -278,7 +278,10 @@ impl Decided {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let satisfying = self.satisfying(plan, segment)?;
         let mut lines = match &self.finishing {
-            Some(batch) if self.open() && satisfying.is_none() => Some(self.lines(segment, batch)?),
+            Some(batch) if self.open() && satisfying.is_none() => {
+                let rows = self.rows.iter().map(|candidate| candidate.row);
+                Some(self.lines(segment, batch, rows)?)
+            }
             _ => None,
         };
         let attributes = RowAttributes::new(segment, leaves, self)?;
@@ -348,14 +351,16 @@ impl Decided {
         rows
     }
 
-    /// The lines in `batch`, whichever way the segment keeps them.
+    /// The lines of `rows` in `batch`, whichever way the segment keeps them.
     fn lines<'a>(
         &'a self,
         segment: &'a LogSegment,
         batch: &'a GranuleBatch,
+        rows: impl Iterator<Item = u32>,
     ) -> Result<Lines<'a>, SegmentError> {
         let table = segment.pattern_table()?;
-        batch.lines(table, &self.patterns).map_err(|cause| segment.damaged(COLUMNS, cause))
+        let lines = batch.lines(table, &self.patterns, rows.map(|row| row as usize));
+        lines.map_err(|cause| segment.damaged(COLUMNS, cause))
     }
 
     fn tally(mut self, segment: &LogSegment, leaves: &Leaves, chosen: &[u32]) -> Option<RowTally> {
@@ -394,7 +399,9 @@ impl Decided {
     ) -> Result<LogBatch, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let mut lines = match (&self.finishing, lines) {
-            (Some(batch), None) if leaves.lines() => Some(self.lines(segment, batch)?),
+            (Some(batch), None) if leaves.lines() => {
+                Some(self.lines(segment, batch, chosen.iter().copied())?)
+            }
             (_, lines) => lines.filter(|_| leaves.lines()),
         };
         let attributes = RowAttributes::new(segment, leaves, self)?;

@@ -29,8 +29,8 @@ const TOKEN_BYTES_MIN: usize = 6;
 /// sizes for the most part: a third of all tokens, in many granules each, and seldom asked for.
 const NUMBER_BYTES_MIN: usize = 8;
 
-/// Tokens a block holds on average: about 6 KiB, one small read, decoded in 20 microseconds.
-const BLOCK_TOKENS: u64 = 4_096;
+/// Tokens a block holds on average: about 3 KiB, one small read, decoded in 10 microseconds.
+const BLOCK_TOKENS: u64 = 2_048;
 
 /// An absent token is mistaken for one of a single granule in one granule of `2^ALONE_BITS`. Each
 /// bit more costs an eighth of a byte for every such token and halves what is read for nothing.
@@ -129,16 +129,15 @@ impl Shape {
         ((u128::from(rest) * u128::from(fingerprints)) >> 64) as u64
     }
 
-    /// Fingerprints of a block for tokens of one granule.
+    /// Fingerprints of a block for tokens of one granule: the fewer granules there are, the more
+    /// tell tokens apart.
     fn alone(self) -> u64 {
-        self.with_granule(ALONE_BITS)
+        BLOCK_TOKENS << ALONE_BITS.saturating_sub(self.granule_bits())
     }
 
-    /// Fingerprints of a block such that with its granule an absent token is mistaken for another
-    /// once in `2^bits`: the fewer granules there are, the more tell tokens apart.
-    fn with_granule(self, bits: u32) -> u64 {
-        let granule_bits = u32::BITS - self.granules.saturating_sub(1).leading_zeros();
-        BLOCK_TOKENS << bits.saturating_sub(granule_bits)
+    /// Bits of the largest granule's number.
+    fn granule_bits(self) -> u32 {
+        u32::BITS - self.granules.saturating_sub(1).leading_zeros()
     }
 
     /// Fingerprints of a block for tokens of several granules.

@@ -20,6 +20,9 @@ const FINGERPRINT_BITS: u32 = 20;
 /// Of formats 2 to 4: an absent token was mistaken for another in one granule of so many bits.
 const SPARSE_BITS: u32 = 10;
 
+/// Of formats 2 to 4: tokens of a block on average.
+const BLOCK_TOKENS: u64 = 4_096;
+
 pub(super) fn lookup_with_maps(
     block: &[u8],
     shape: Shape,
@@ -31,7 +34,8 @@ pub(super) fn lookup_with_maps(
     if LOW_BITS_MAX < low_bits || LOW_BITS_MAX < map_bits {
         return Err(Malformed("a block's parameter is out of range"));
     }
-    let fingerprint = shape.fingerprint(hash, shape.with_granule(SPARSE_BITS));
+    let fingerprints = BLOCK_TOKENS << SPARSE_BITS.saturating_sub(shape.granule_bits());
+    let fingerprint = shape.fingerprint(hash, fingerprints);
     let first = shape.number(fingerprint, 0);
     let wanted = first..first + u64::from(shape.granules);
     let mut bits = BitReader::new(header.into_rest());

@@ -3,6 +3,8 @@
 //! Ten bits hold 1,024 values, so three digits in them waste a third of a percent, whatever the
 //! digits are. That is what random digits cost at least, and hardly any compressor reaches it.
 
+use std::ops::Range;
+
 use crate::wire::Malformed;
 
 /// Digits of a block, and the bytes they take.
@@ -51,14 +53,23 @@ fn pack_block(block: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&bits.to_le_bytes()[..BLOCK_BYTES]);
 }
 
-/// The `count` digits that `packed` holds, as ASCII.
-pub(super) fn unpack(packed: &[u8], count: usize) -> Result<Vec<u8>, Malformed> {
-    if packed.len() != packed_bytes(count) {
+/// Appends digits `range` of the `count` that `packed` holds, as ASCII.
+pub(super) fn unpack(
+    packed: &[u8],
+    count: usize,
+    range: Range<usize>,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    if packed.len() != packed_bytes(count) || range.end < range.start || count < range.end {
         return Err(Malformed("its digits are cut short"));
     }
-    let mut out = vec![0; packed.len() / BLOCK_BYTES * BLOCK_DIGITS];
+    let blocks = range.start / BLOCK_DIGITS..range.end.div_ceil(BLOCK_DIGITS);
+    let start = out.len();
+    out.resize(start + blocks.len() * BLOCK_DIGITS, 0);
+    let packed = &packed[blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES];
     let mut whole = true;
-    for (bytes, digits) in packed.chunks_exact(BLOCK_BYTES).zip(out.chunks_exact_mut(BLOCK_DIGITS))
+    for (bytes, digits) in
+        packed.chunks_exact(BLOCK_BYTES).zip(out[start..].chunks_exact_mut(BLOCK_DIGITS))
     {
         let bits = u64::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], 0, 0, 0]);
         for (group, digits) in digits.chunks_exact_mut(3).enumerate() {
@@ -70,8 +81,11 @@ pub(super) fn unpack(packed: &[u8], count: usize) -> Result<Vec<u8>, Malformed> 
     if !whole {
         return Err(Malformed("it has digits above nine"));
     }
-    out.truncate(count);
-    Ok(out)
+    // Blocks begin before the range.
+    let before = range.start - blocks.start * BLOCK_DIGITS;
+    out.copy_within(start + before..start + before + range.len(), start);
+    out.truncate(start + range.len());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -79,23 +93,36 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     use super::*;
 
     proptest! {
         #[test]
-        fn reads_what_was_packed(digits in prop::collection::vec(b'0'..=b'9', 0..100)) {
+        fn reads_what_was_packed(
+            digits in prop::collection::vec(b'0'..=b'9', 0..100),
+            (from, to) in any::<(Index, Index)>(),
+        ) {
             let mut packed = Vec::new();
             pack(&digits, &mut packed);
             prop_assert_eq!(packed.len(), packed_bytes(digits.len()));
-            prop_assert_eq!(unpack(&packed, digits.len()).unwrap(), digits);
+            let (from, to) = (from.index(digits.len() + 1), to.index(digits.len() + 1));
+            let range = from.min(to)..from.max(to);
+            for range in [0..digits.len(), range] {
+                let mut out = b"before".to_vec();
+                unpack(&packed, digits.len(), range.clone(), &mut out).unwrap();
+                prop_assert_eq!(&out, &[b"before", &digits[range]].concat());
+            }
         }
     }
 
     #[test]
     fn damage_is_noticed() {
-        assert!(unpack(&[0xff; 5], 12).is_err(), "1,023 is not three digits");
-        assert!(unpack(&[0; 4], 12).is_err());
-        assert!(unpack(&[0; 10], 12).is_err());
+        let mut out = Vec::new();
+        let mut all = |packed: &[u8]| unpack(packed, 12, 0..12, &mut out);
+        assert!(all(&[0xff; 5]).is_err(), "1,023 is not three digits");
+        assert!(all(&[0; 4]).is_err());
+        assert!(all(&[0; 10]).is_err());
+        assert!(unpack(&[0; 5], 12, 3..13, &mut out).is_err());
     }
 }

@@ -22,6 +22,7 @@ mod shapes;
 mod short;
 mod slot;
 mod streams;
+mod values;
 mod write;
 
 pub(crate) use read::Variables;
@@ -98,10 +99,16 @@ mod tests {
         }
 
         fn check(&self, lines: &[String]) {
-            let mut read = Variables::open(&self.bytes, &self.table, &self.patterns).unwrap();
-            // Backwards too: lines are read in any order.
-            for row in (0..lines.len()).chain((0..lines.len()).rev()) {
-                assert_eq!(read.line(row).unwrap(), lines[row], "row {row}");
+            // All of them, and one of many.
+            for step in [1, 7, lines.len()] {
+                let rows = (0..lines.len()).step_by(step);
+                let mut read =
+                    Variables::open(&self.bytes, &self.table, &self.patterns, rows.clone())
+                        .unwrap();
+                // Backwards too: lines are read in any order.
+                for row in rows.clone().chain(rows.rev()) {
+                    assert_eq!(read.line(row).unwrap(), lines[row], "row {row}");
+                }
             }
         }
     }
@@ -187,10 +194,14 @@ mod tests {
             if let Some(cut) = cut {
                 encoded.bytes.truncate(cut.index(encoded.bytes.len() + 1));
             }
-            let opened = Variables::open(&encoded.bytes, &encoded.table, &encoded.patterns);
-            if let Ok(mut read) = opened {
-                let whole = (0..lines.len()).filter(|row| read.line(*row).is_ok()).count();
-                prop_assert!(whole <= lines.len());
+            for step in [1, 7] {
+                let rows = (0..lines.len()).step_by(step);
+                let (bytes, table) = (&encoded.bytes, &encoded.table);
+                let opened = Variables::open(bytes, table, &encoded.patterns, rows.clone());
+                if let Ok(mut read) = opened {
+                    let whole = rows.clone().filter(|row| read.line(*row).is_ok()).count();
+                    prop_assert!(whole <= rows.len());
+                }
             }
         }
     }

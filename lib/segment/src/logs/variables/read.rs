@@ -1,8 +1,8 @@
 //! Putting lines together again.
 //!
-//! Opening a granule decompresses its streams and finds out where each slot's values begin; a line
-//! is then put together from any row, into a buffer that is used again. Slots whose values differ
-//! in length get their ends when the first line of their pattern is wanted.
+//! Opening a granule decompresses its streams and finds out where the values of each slot begin that
+//! the rows asked for have; a line is then put together from any of these rows, into a buffer that
+//! is used again.
 //!
 //! What always holds: every place is checked before it is read; what does not fit is
 //! [`Malformed`].
@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::shapes::Shapes;
 use super::slot::StoredSlot;
 use super::streams::Streams;
+use super::values::Values;
 use super::{CHOICES_MAX, STREAM_BYTES_MAX};
 use crate::logs::pattern::{NO_PATTERN, PatternTable};
 use crate::logs::pieces::Pieces;
@@ -33,15 +34,13 @@ pub(crate) struct Variables<'a> {
 }
 
 /// Everything values are made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bytes<'a> {
     /// As they are stored: each has its length before it.
     masks: Cow<'a, [u8]>,
     choices: Cow<'a, [u8]>,
-    /// Random digits, then repetitive ones.
-    digits: Vec<u8>,
     text: Cow<'a, [u8]>,
-    half_bytes: Vec<u8>,
+    values: Values<'a>,
 }
 
 #[derive(Debug)]
@@ -53,9 +52,11 @@ struct Slot {
 
 #[derive(Clone, Debug)]
 enum Kind {
+    /// Of a pattern that no row asked for has.
+    Unread,
     /// In [`Bytes::text`], at the slot's starts.
     Text,
-    /// In [`Bytes::half_bytes`] from `start`; a value takes `stride` bytes, of which it has `length`.
+    /// In [`Values::half_bytes`] from `start`; a value takes `stride` bytes, of which it has `length`.
     HalfBytes { start: usize, stride: usize, length: usize },
     /// One mask without letters: digits from `start`.
     Digits { start: usize, length: usize },
@@ -84,40 +85,36 @@ pub(super) struct Cursor {
 }
 
 impl<'a> Variables<'a> {
-    /// Opens what [`super::VariablesWriter::encode`] wrote for rows of these patterns.
+    /// Opens what [`super::VariablesWriter::encode`] wrote for rows of these patterns, as far as
+    /// the lines of `rows` take.
     pub(crate) fn open(
         encoded: &'a [u8],
         table: &'a PatternTable,
         patterns: &'a [u32],
+        rows: impl Iterator<Item = usize>,
     ) -> Result<Self, Malformed> {
         let streams = Streams::open(encoded)?;
         let masks = streams.masks.plain()?;
+        let shapes = Shapes::of(table, patterns)?;
+        let wanted = shapes.of_rows(patterns, rows);
+        let asked = shapes.shapes.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
+        let rows_asked: usize = asked.map(|(shape, _)| shape.rows.len()).sum();
+        let (slots, lengths) = (streams.slots.plain()?, streams.lengths.plain()?);
         let mut opened = Self {
             table,
             patterns,
-            shapes: Shapes::of(table, patterns)?,
+            shapes,
             slots: Vec::new(),
             masks: Mask::all(&masks)?,
             bytes: Bytes {
                 masks,
                 choices: streams.choices.plain()?,
-                digits: streams.random_digits()?,
                 text: streams.text.plain()?,
-                half_bytes: streams.half_bytes()?,
+                values: Values::open(streams, patterns.len() <= 2 * rows_asked)?,
             },
             line: Pieces::default(),
         };
-        let mut repetitive = streams.repetitive.plain()?.into_owned();
-        opened.read_slots(
-            &streams.slots.plain()?,
-            &streams.lengths.plain()?,
-            &mut repetitive,
-            streams.random,
-        )?;
-        if !repetitive.iter().all(u8::is_ascii_digit) {
-            return Err(Malformed("it has digits above nine"));
-        }
-        opened.bytes.digits.extend_from_slice(&repetitive);
+        opened.read_slots(&slots, &lengths, &wanted)?;
         Ok(opened)
     }
 
@@ -145,113 +142,155 @@ impl<'a> Variables<'a> {
         std::str::from_utf8(self.line.as_bytes()).map_err(|_| Malformed("a line is not UTF-8"))
     }
 
-    /// Finds every slot's values. `random` digits come before the repetitive ones, of which those of
-    /// slots with one mask are put in order here.
+    /// Finds the values of the slots of the shapes that are `wanted`, and steps over the others.
     fn read_slots(
         &mut self,
         stream: &[u8],
         lengths: &[u8],
-        repetitive: &mut [u8],
-        random: usize,
+        wanted: &[bool],
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(stream);
         let mut lengths = Reader::new(lengths);
-        let mut cursor = Cursor { repetitive: random, ..Cursor::default() };
-        let mut scratch = Vec::new();
-        for shape in &self.shapes.shapes {
+        let mut cursor = Cursor::default();
+        let mut masks = Vec::new();
+        let shapes = std::mem::take(&mut self.shapes.shapes);
+        // Of a damaged granule, there may be as many slots as its patterns have places.
+        self.slots.reserve(shapes.last().map_or(0, |shape| shape.slots.end.min(stream.len())));
+        for (shape, wanted) in shapes.iter().zip(wanted) {
+            let rows = shape.rows.len();
             for _ in shape.slots.clone() {
-                let rows = shape.rows.len();
-                let slot = match StoredSlot::read(&mut reader)? {
-                    StoredSlot::Text => self.texts(rows, &mut lengths, &mut cursor)?,
+                let slot = match StoredSlot::read(&mut reader, &mut masks)? {
+                    StoredSlot::Text => texts(rows, *wanted, &mut lengths, &mut cursor)?,
                     StoredSlot::HalfBytes { length } => {
-                        let stride = length.div_ceil(2).saturating_mul(2);
-                        let start = cursor.half_bytes;
-                        cursor.half_bytes = add(start, rows, stride)?;
-                        Slot::new(Kind::HalfBytes { start, stride, length })
+                        self.half_bytes(rows, *wanted, length, &mut cursor)?
                     }
-                    StoredSlot::Choices { masks, repeats } => {
-                        self.choices(rows, masks, repeats, &mut cursor)?
+                    StoredSlot::Choices { repeats } => {
+                        self.choices(rows, *wanted, &masks, repeats, &mut cursor)?
                     }
-                    StoredSlot::Mask { mask: number, repeats } => {
-                        let mask = self.masks.get(number).ok_or(NO_SUCH_MASK)?;
-                        let next =
-                            if repeats { &mut cursor.repetitive } else { &mut cursor.random };
-                        let start = *next;
-                        *next = add(start, rows, mask.digits)?;
-                        if repeats {
-                            let place = start - random..*next - random;
-                            let columns = repetitive.get_mut(place).ok_or(CUT_SHORT)?;
-                            to_rows(columns, mask.digits, &mut scratch);
-                        }
-                        let length = mask.range.len();
-                        Slot::new(if mask.digits == length {
-                            Kind::Digits { start, length }
-                        } else {
-                            Kind::Masked { start, mask: number }
-                        })
+                    StoredSlot::Mask { mask, repeats } => {
+                        self.masked(rows, *wanted, mask, repeats, &mut cursor)?
                     }
                 };
                 self.slots.push(slot);
             }
         }
+        self.shapes.shapes = shapes;
         reader.finish()?;
         lengths.finish()?;
         let whole = cursor.choices == self.bytes.choices.len()
-            && cursor.random == random
-            && cursor.repetitive == random + repetitive.len()
-            && cursor.text == self.bytes.text.len()
-            && cursor.half_bytes == self.bytes.half_bytes.len();
+            && (cursor.random, cursor.repetitive, cursor.half_bytes) == self.bytes.values.totals()
+            && cursor.text == self.bytes.text.len();
         if whole { Ok(()) } else { Err(CUT_SHORT) }
     }
 
-    fn texts(
-        &self,
+    fn half_bytes(
+        &mut self,
         rows: usize,
-        lengths: &mut Reader<'_>,
+        wanted: bool,
+        length: usize,
         cursor: &mut Cursor,
     ) -> Result<Slot, Malformed> {
-        let mut starts = Vec::with_capacity(rows + 1);
-        starts.push(cursor.text as u32);
-        for _ in 0..rows {
-            let length: usize = lengths.number()?;
-            cursor.text = add(cursor.text, 1, length)?;
-            starts.push(cursor.text as u32);
+        let stride = length.div_ceil(2).saturating_mul(2);
+        let start = cursor.half_bytes;
+        cursor.half_bytes = add(start, rows, stride)?;
+        if !wanted {
+            return Ok(Slot::UNREAD);
         }
-        Ok(Slot { kind: Kind::Text, starts })
+        let start = self.bytes.values.half_bytes(start..cursor.half_bytes)?;
+        Ok(Slot::new(Kind::HalfBytes { start, stride, length }))
     }
 
-    fn choices(
-        &self,
+    fn masked(
+        &mut self,
         rows: usize,
-        masks: Vec<usize>,
+        wanted: bool,
+        number: usize,
         repeats: bool,
         cursor: &mut Cursor,
     ) -> Result<Slot, Malformed> {
-        let known = |mask: &usize| self.masks.get(*mask).map(|mask| mask.digits);
-        let digits: Vec<usize> =
-            masks.iter().map(known).collect::<Option<_>>().ok_or(NO_SUCH_MASK)?;
+        let mask = self.masks.get(number).ok_or(NO_SUCH_MASK)?;
+        let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
+        let start = *next;
+        *next = add(start, rows, mask.digits)?;
+        if !wanted {
+            return Ok(Slot::UNREAD);
+        }
+        let values = &mut self.bytes.values;
+        let start = match repeats {
+            true => values.columns(start..*next, mask.digits)?,
+            false => values.digits(start..*next, false)?,
+        };
+        let length = mask.range.len();
+        Ok(Slot::new(if mask.digits == length {
+            Kind::Digits { start, length }
+        } else {
+            Kind::Masked { start, mask: number }
+        }))
+    }
+
+    fn choices(
+        &mut self,
+        rows: usize,
+        wanted: bool,
+        masks: &[usize],
+        repeats: bool,
+        cursor: &mut Cursor,
+    ) -> Result<Slot, Malformed> {
         if CHOICES_MAX < masks.len() {
             return Err(NO_SUCH_MASK);
+        }
+        let mut widths = [0; CHOICES_MAX];
+        for (width, mask) in widths.iter_mut().zip(masks) {
+            *width = self.masks.get(*mask).ok_or(NO_SUCH_MASK)?.digits;
         }
         let first = cursor.choices;
         cursor.choices = add(first, rows, 1)?;
         let picked = self.bytes.choices.get(first..cursor.choices).ok_or(CUT_SHORT)?;
-        if picked.iter().any(|choice| digits.len() <= usize::from(*choice)) {
+        if picked.iter().any(|choice| masks.len() <= usize::from(*choice)) {
             return Err(NO_SUCH_MASK);
         }
         let mut starts = Vec::new();
         // Words have no digits to look for.
-        if digits.iter().any(|digits| 0 < *digits) {
+        if widths.iter().any(|width| 0 < *width) {
+            let width: usize = picked.iter().map(|choice| widths[usize::from(*choice)]).sum();
             let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
-            starts.reserve(rows + 1);
-            starts.push(*next as u32);
-            for choice in picked {
-                *next = add(*next, 1, digits[usize::from(*choice)])?;
-                starts.push(*next as u32);
+            let start = *next;
+            *next = add(start, 1, width)?;
+            if wanted {
+                let mut start = self.bytes.values.digits(start..*next, repeats)?;
+                starts.reserve(rows);
+                for choice in picked {
+                    starts.push(start as u32);
+                    start += widths[usize::from(*choice)];
+                }
             }
         }
-        Ok(Slot { kind: Kind::Choices { choices: first, masks }, starts })
+        if !wanted {
+            return Ok(Slot::UNREAD);
+        }
+        Ok(Slot { kind: Kind::Choices { choices: first, masks: masks.to_vec() }, starts })
     }
+}
+
+fn texts(
+    rows: usize,
+    wanted: bool,
+    lengths: &mut Reader<'_>,
+    cursor: &mut Cursor,
+) -> Result<Slot, Malformed> {
+    if !wanted {
+        for _ in 0..rows {
+            cursor.text = add(cursor.text, 1, lengths.number()?)?;
+        }
+        return Ok(Slot::UNREAD);
+    }
+    let mut starts = Vec::with_capacity(rows + 1);
+    starts.push(cursor.text as u32);
+    for _ in 0..rows {
+        cursor.text = add(cursor.text, 1, lengths.number()?)?;
+        starts.push(cursor.text as u32);
+    }
+    Ok(Slot { kind: Kind::Text, starts })
 }
 
 pub(super) const NO_SUCH_MASK: Malformed = Malformed("a slot names a mask that is not there");
@@ -279,22 +318,9 @@ impl Mask {
     }
 }
 
-/// From all first digits, all second ones and so on to value after value.
-pub(super) fn to_rows(columns: &mut [u8], width: usize, scratch: &mut Vec<u8>) {
-    if width < 2 {
-        return;
-    }
-    scratch.clear();
-    scratch.extend_from_slice(columns);
-    let rows = columns.len() / width;
-    for (row, value) in columns.chunks_exact_mut(width).enumerate() {
-        for (at, digit) in value.iter_mut().enumerate() {
-            *digit = scratch[at * rows + row];
-        }
-    }
-}
-
 impl Slot {
+    const UNREAD: Self = Self { kind: Kind::Unread, starts: Vec::new() };
+
     fn new(kind: Kind) -> Self {
         Self { kind, starts: Vec::new() }
     }
@@ -309,8 +335,9 @@ impl Slot {
         line: &mut Pieces,
     ) -> Result<(), Malformed> {
         match &self.kind {
+            Kind::Unread => Err(Malformed("a line was not asked for when its granule was opened")),
             Kind::Digits { start, length } => {
-                put(line, &bytes.digits, start + rank * length, *length)
+                put(line, &bytes.values.digits, start + rank * length, *length)
             }
             Kind::Masked { start, mask } => {
                 let mask = &masks[*mask];
@@ -324,13 +351,13 @@ impl Slot {
                 }
                 let start = *self.starts.get(rank).ok_or(CUT_SHORT)? as usize;
                 if mask.digits == mask.range.len() {
-                    put(line, &bytes.digits, start, mask.digits)
+                    put(line, &bytes.values.digits, start, mask.digits)
                 } else {
                     put_masked(line, bytes, mask, start)
                 }
             }
             Kind::HalfBytes { start, stride, length } => {
-                put(line, &bytes.half_bytes, start + rank * stride, *length)
+                put(line, &bytes.values.half_bytes, start + rank * stride, *length)
             }
             Kind::Text => {
                 let (Some(start), Some(end)) = (self.starts.get(rank), self.starts.get(rank + 1))
@@ -357,7 +384,7 @@ fn put_masked(
     mask: &Mask,
     start: usize,
 ) -> Result<(), Malformed> {
-    let digits = bytes.digits.get(start..start + mask.digits).ok_or(CUT_SHORT)?;
+    let digits = bytes.values.digits.get(start..start + mask.digits).ok_or(CUT_SHORT)?;
     let from = line.len();
     put(line, &bytes.masks, mask.range.start, mask.range.len())?;
     let places = line.since(from).iter_mut().filter(|byte| **byte == b'0');

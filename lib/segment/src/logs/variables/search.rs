@@ -14,10 +14,11 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
-use super::read::{CUT_SHORT, Cursor, Mask, NO_SUCH_MASK, add, to_rows};
+use super::read::{CUT_SHORT, Cursor, Mask, NO_SUCH_MASK, add};
 use super::shapes::{Shape, Shapes};
 use super::slot::StoredSlot;
 use super::streams::Streams;
+use super::values::to_rows;
 use crate::logs::pattern::PatternTable;
 use crate::logs::token::{ByteClass, class};
 use crate::wire::{Malformed, Reader};
@@ -119,8 +120,7 @@ pub(crate) fn satisfying(
     rows: impl Iterator<Item = usize> + Clone,
 ) -> Result<Vec<bool>, Malformed> {
     let shapes = Shapes::of(table, patterns)?;
-    let mut wanted = vec![false; shapes.shapes.len()];
-    rows.clone().for_each(|row| wanted[shapes.place(patterns[row])] = true);
+    let wanted = shapes.of_rows(patterns, rows.clone());
     let mut search = Search::open(encoded, table, &shapes, &wanted)?;
     // Of the rows by pattern.
     let mut passing = vec![true; patterns.len()];
@@ -151,7 +151,7 @@ struct Search<'a> {
     mask_bytes: Cow<'a, [u8]>,
     slots: Cow<'a, [u8]>,
     text: Cow<'a, [u8]>,
-    choices: Cow<'a, [u8]>,
+    choices: Option<Cow<'a, [u8]>>,
     streams: Streams<'a>,
     digits: Option<Digits<'a>>,
     half_bytes: Option<Vec<u8>>,
@@ -188,7 +188,7 @@ impl<'a> Search<'a> {
             mask_bytes,
             slots: streams.slots.plain()?,
             text: streams.text.plain()?,
-            choices: streams.choices.plain()?,
+            choices: None,
             streams,
             digits: None,
             half_bytes: None,
@@ -205,6 +205,9 @@ impl<'a> Search<'a> {
         }
         let sight = self.look(needle)?;
         if !sight.masks.is_empty() || sight.text || sight.half_bytes {
+            if self.choices.is_none() {
+                self.choices = Some(self.streams.choices.plain()?);
+            }
             self.find_in_slots(needle, &sight, hits)?;
         }
         Ok(())
@@ -219,11 +222,11 @@ impl<'a> Search<'a> {
         let masks = self.masks_with(needle);
         if self.digits.is_none() && !masks.is_empty() && !needle.digits.is_empty() {
             let (random, repetitive) =
-                (self.streams.random_digits()?, self.streams.repetitive.plain()?);
+                (self.streams.all_random_digits()?, self.streams.repetitive.plain()?);
             self.digits = Some(Digits { random, repetitive });
         }
         if self.half_bytes.is_none() && needle.hex {
-            self.half_bytes = Some(self.streams.half_bytes()?);
+            self.half_bytes = Some(self.streams.all_half_bytes()?);
         }
         let half_bytes = self.half_bytes.as_deref().filter(|_| needle.hex);
         Ok(Sight {
@@ -265,10 +268,12 @@ impl<'a> Search<'a> {
             starts: Vec::new(),
             scratch: Vec::new(),
         };
+        let mut masks = Vec::new();
         for (shape, wanted) in self.shapes.shapes.iter().zip(self.wanted) {
             for _ in shape.slots.clone() {
                 let hits = wanted.then(|| &mut hits[shape.rows.clone()]);
-                walk.slot(StoredSlot::read(&mut slots)?, shape.rows.len(), hits)?;
+                let slot = StoredSlot::read(&mut slots, &mut masks)?;
+                walk.slot(slot, &masks, shape.rows.len(), hits)?;
             }
         }
         Ok(())
@@ -289,10 +294,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Steps over the next slot, which has `rows` values, and searches it if it is wanted.
+    /// Steps over the next slot, which has `rows` values, and searches it if it is wanted; `masks`
+    /// are those of one with choices.
     fn slot(
         &mut self,
         slot: StoredSlot,
+        masks: &[usize],
         rows: usize,
         hits: Option<&mut Hits>,
     ) -> Result<(), Malformed> {
@@ -301,7 +308,7 @@ impl Walk<'_> {
             StoredSlot::Text => Ok(()),
             StoredSlot::HalfBytes { length } => self.half_bytes(rows, length, hits),
             StoredSlot::Mask { mask, repeats } => self.mask(rows, mask, repeats, hits),
-            StoredSlot::Choices { masks, repeats } => self.choices(rows, &masks, repeats, hits),
+            StoredSlot::Choices { repeats } => self.choices(rows, masks, repeats, hits),
         }
     }
 
@@ -380,7 +387,8 @@ impl Walk<'_> {
     ) -> Result<(), Malformed> {
         let start = self.cursor.choices;
         self.cursor.choices = add(start, rows, 1)?;
-        let picked = self.search.choices.get(start..self.cursor.choices).ok_or(CUT_SHORT)?;
+        let choices = self.search.choices.as_deref().unwrap_or_default();
+        let picked = choices.get(start..self.cursor.choices).ok_or(CUT_SHORT)?;
         let seen = masks.iter().any(|mask| !self.sight.places(*mask).is_empty());
         let hits = hits.filter(|_| seen);
         if !self.with_digits {

@@ -16,20 +16,32 @@ pub(super) const MASK: u64 = 4;
 #[derive(Debug)]
 pub(super) enum StoredSlot {
     Text,
-    HalfBytes { length: usize },
-    Choices { masks: Vec<usize>, repeats: bool },
-    Mask { mask: usize, repeats: bool },
+    HalfBytes {
+        length: usize,
+    },
+    /// Of the masks that [`StoredSlot::read`] filled in.
+    Choices {
+        repeats: bool,
+    },
+    Mask {
+        mask: usize,
+        repeats: bool,
+    },
 }
 
 impl StoredSlot {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    /// Reads the next slot; the masks of one with choices go into `masks`, instead of others.
+    pub(super) fn read(reader: &mut Reader<'_>, masks: &mut Vec<usize>) -> Result<Self, Malformed> {
         Ok(match reader.varint()? {
             TEXT => Self::Text,
             HALF_BYTES => Self::HalfBytes { length: reader.number()? },
             code @ (CHOICES | CHOICES_REPEATS) => {
                 let count = reader.count(1)?;
-                let masks = (0..count).map(|_| reader.number()).collect::<Result<_, _>>()?;
-                Self::Choices { masks, repeats: code == CHOICES_REPEATS }
+                masks.clear();
+                for _ in 0..count {
+                    masks.push(reader.number()?);
+                }
+                Self::Choices { repeats: code == CHOICES_REPEATS }
             }
             code => {
                 let mask = usize::try_from((code - MASK) / 2)

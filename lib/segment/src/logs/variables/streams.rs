@@ -1,6 +1,7 @@
 //! The streams that a granule's variables are made of, each decompressed when it is wanted.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::{STREAM_BYTES_MAX, digits};
 use crate::wire::{self, Malformed, Reader};
@@ -42,8 +43,13 @@ impl<'a> Streams<'a> {
         })
     }
 
-    /// As text, two characters a byte.
-    pub(super) fn half_bytes(&self) -> Result<Vec<u8>, Malformed> {
+    /// How many characters all half-bytes are.
+    pub(super) fn half_byte_characters(&self) -> usize {
+        self.half_bytes.length * 2
+    }
+
+    /// All half-bytes as text, two characters a byte.
+    pub(super) fn all_half_bytes(&self) -> Result<Vec<u8>, Malformed> {
         let packed = self.half_bytes.plain()?;
         let mut out = vec![0; packed.len() * 2];
         for (two, byte) in out.chunks_exact_mut(2).zip(&*packed) {
@@ -52,8 +58,24 @@ impl<'a> Streams<'a> {
         Ok(out)
     }
 
-    pub(super) fn random_digits(&self) -> Result<Vec<u8>, Malformed> {
-        digits::unpack(self.packed_digits, self.random)
+    /// Half-bytes as they are stored.
+    pub(super) fn packed_half_bytes(&self) -> Result<Cow<'a, [u8]>, Malformed> {
+        self.half_bytes.plain()
+    }
+
+    pub(super) fn all_random_digits(&self) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::new();
+        digits::unpack(self.packed_digits, self.random, 0..self.random, &mut out)?;
+        Ok(out)
+    }
+
+    /// Appends some of the random digits to `out`.
+    pub(super) fn random_digits(
+        &self,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        digits::unpack(self.packed_digits, self.random, range, out)
     }
 }
 
@@ -76,7 +98,7 @@ impl<'a> Stream<'a> {
 }
 
 /// The two characters of every byte.
-const HALVES: [[u8; 2]; 256] = {
+pub(super) const HALVES: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut halves = [[0; 2]; 256];
     let mut byte = 0;

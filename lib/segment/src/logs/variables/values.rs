@@ -1,0 +1,117 @@
+//! Digits and half-bytes spelled out, of the slots whose values are wanted.
+//!
+//! Where the lines of most rows are wanted, all of them are spelled out at once, which is faster
+//! for each; where a few are, a slot's when it is met, which is less to do.
+//!
+//! What always holds: a range that the streams do not have is [`Malformed`].
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::read::CUT_SHORT;
+use super::streams::{HALVES, Streams};
+use crate::wire::Malformed;
+
+#[derive(Debug)]
+pub(super) struct Values<'a> {
+    streams: Streams<'a>,
+    /// Whether everything is spelled out; then ranges of the streams are ranges here.
+    whole: bool,
+    /// When whole: the random ones, then the repetitive ones.
+    pub(super) digits: Vec<u8>,
+    pub(super) half_bytes: Vec<u8>,
+    repetitive: Cow<'a, [u8]>,
+    packed: Cow<'a, [u8]>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn open(streams: Streams<'a>, whole: bool) -> Result<Self, Malformed> {
+        let repetitive = streams.repetitive.plain()?;
+        if !repetitive.iter().all(u8::is_ascii_digit) {
+            return Err(Malformed("it has digits above nine"));
+        }
+        let mut values = Self {
+            whole,
+            digits: Vec::new(),
+            half_bytes: Vec::new(),
+            repetitive,
+            packed: Cow::default(),
+            scratch: Vec::new(),
+            streams,
+        };
+        if whole {
+            values.digits = values.streams.all_random_digits()?;
+            values.digits.extend_from_slice(&values.repetitive);
+            values.half_bytes = values.streams.all_half_bytes()?;
+        } else {
+            values.packed = values.streams.packed_half_bytes()?;
+        }
+        Ok(values)
+    }
+
+    /// How many random digits, repetitive digits and characters of half-bytes there are.
+    pub(super) fn totals(&self) -> (usize, usize, usize) {
+        let half_bytes = self.streams.half_byte_characters();
+        (self.streams.random, self.repetitive.len(), half_bytes)
+    }
+
+    /// Where in `digits` these random or repetitive digits are.
+    pub(super) fn digits(
+        &mut self,
+        range: Range<usize>,
+        repetitive: bool,
+    ) -> Result<usize, Malformed> {
+        if self.whole {
+            let before = if repetitive { self.streams.random } else { 0 };
+            return Ok(before + range.start);
+        }
+        let start = self.digits.len();
+        if repetitive {
+            self.digits.extend_from_slice(self.repetitive.get(range).ok_or(CUT_SHORT)?);
+        } else {
+            self.streams.random_digits(range, &mut self.digits)?;
+        }
+        Ok(start)
+    }
+
+    /// Where these repetitive digits are, which are stored as all first ones, all second ones and so
+    /// on, value after value of `width` digits.
+    pub(super) fn columns(
+        &mut self,
+        range: Range<usize>,
+        width: usize,
+    ) -> Result<usize, Malformed> {
+        let length = range.len();
+        let start = self.digits(range, true)?;
+        let columns = self.digits.get_mut(start..start + length).ok_or(CUT_SHORT)?;
+        to_rows(columns, width, &mut self.scratch);
+        Ok(start)
+    }
+
+    /// Where in `half_bytes` these characters are: an even range.
+    pub(super) fn half_bytes(&mut self, range: Range<usize>) -> Result<usize, Malformed> {
+        if self.whole {
+            return Ok(range.start);
+        }
+        let start = self.half_bytes.len();
+        let packed = self.packed.get(range.start / 2..range.end / 2).ok_or(CUT_SHORT)?;
+        self.half_bytes.extend(packed.iter().flat_map(|byte| HALVES[usize::from(*byte)]));
+        Ok(start)
+    }
+}
+
+/// From all first digits, all second ones and so on to value after value.
+pub(super) fn to_rows(columns: &mut [u8], width: usize, scratch: &mut Vec<u8>) {
+    if width < 2 {
+        return;
+    }
+    scratch.clear();
+    scratch.extend_from_slice(columns);
+    let rows = columns.len() / width;
+    for (row, value) in columns.chunks_exact_mut(width).enumerate() {
+        for (at, digit) in value.iter_mut().enumerate() {
+            *digit = scratch[at * rows + row];
+        }
+    }
+}
