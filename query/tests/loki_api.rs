@@ -361,10 +361,37 @@ async fn an_indexer_that_moved_on_is_asked_again_on_a_newer_state() {
     let answer = world.get(&path).await;
     assert_eq!(answer.text().matches("second").count(), 1, "neither lost nor doubled");
     assert_eq!(answer.warnings(), "");
+}
+
+/// One that was just started has not taken its partitions over, and the catalog does not change
+/// until it has.
+#[tokio::test]
+async fn an_indexer_that_holds_nothing_yet_is_left_out_with_a_warning() {
+    let mut world = World::new().await;
+    world.publish(&rows()).await;
     world.indexer.plan_again.store(100, Ordering::Relaxed);
+    for query in [r#"{app="a"} |= "second""#, r#"sum(count_over_time({app="a"}[1m]))"#] {
+        let answer = world.get(&range_path(query)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let warnings = answer.warnings();
+        assert!(warnings.contains("it may have just started"), "{warnings}");
+    }
+    let labels = world.get(&format!("/loki/api/v1/labels?start=0&end={:019}", 60 * SECOND)).await;
+    assert_eq!(labels.status, 200, "{}", labels.text());
+    assert!(labels.warnings().contains("it may have just started"), "{}", labels.warnings());
+}
+
+#[tokio::test]
+async fn a_query_without_another_try_says_that_its_plan_grew_old() {
+    let section = QuerySection { plan_attempts_max: 1, ..QuerySection::default() };
+    let mut world = World::with(section).await;
+    world.publish(&rows()).await;
+    world.indexer.plan_again.store(1, Ordering::Relaxed);
+    let path = range_path(r#"{app="a"} |= "second""#);
     let answer = world.get(&path).await;
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("while the query was being planned"), "{}", answer.text());
+    assert_eq!(world.get(&path).await.status, 200);
 }
 
 #[tokio::test]

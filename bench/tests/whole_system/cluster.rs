@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bench::loki::Loki;
-use bench::oracle::{StreamKey, Written};
+use bench::oracle::{Entry, StreamKey, Written};
 use bench::systems::deployment::Deployment;
 use bench::systems::kafka::Kafka;
 use bench::systems::millrace::Role;
@@ -27,6 +27,9 @@ pub(crate) fn seconds_from_environment(variable: &str, default: u64) -> Duration
     let seconds = given.map(|text| text.parse().expect("the variable is a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(default))
 }
+
+/// Longest time in which answers are partial because an indexer was just started.
+const TAKEOVER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Many small segments, so that cutting and publishing happen all the time.
 const SETTINGS: &str = "
@@ -160,12 +163,26 @@ impl Cluster {
     /// For every stream the lines returned are the lines written, in order.
     pub(crate) async fn assert_equal(&self, written: &Written, range: (i64, i64)) {
         for (key, expected) in &written.streams {
-            let got = match self.loki().all(key, range).await {
-                Ok(got) => got,
-                Err(error) => panic!("{key:?}: {error:#}\n{}", self.logs()),
-            };
+            let got = self.returned(key, range).await;
             if &got != expected {
                 panic!("{}", difference(key, &got, expected));
+            }
+        }
+    }
+
+    /// The lines of a stream, asked for again while an indexer that was just started takes its
+    /// partitions over: until then answers are partial and say so.
+    async fn returned(&self, key: &StreamKey, range: (i64, i64)) -> Vec<Entry> {
+        let started = now();
+        loop {
+            match self.loki().all(key, range).await {
+                Ok(got) => return got,
+                Err(error) if started.elapsed() < TAKEOVER_DEADLINE => {
+                    let text = format!("{error:#}");
+                    assert!(text.contains("partial answer"), "{key:?}: {text}\n{}", self.logs());
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("{key:?}: {error:#}\n{}", self.logs()),
             }
         }
     }

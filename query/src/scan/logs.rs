@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::Scanner;
 use super::chunks::{LogChunk, LogFold};
 use super::cursor::{Cursor, Read, recent_chunk};
+use super::pins::pins_by_owner;
 use super::recent::{Answers, Outdated, OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
 use crate::error::QueryError;
@@ -65,12 +66,17 @@ impl Scanner {
         let started = context.elapsed();
         let mut state = self.shared.pins.current(context).await?;
         context.explain(|explain| explain.times.catalog += context.since(started));
+        let mut settled = false;
         for number in 1..=attempts {
-            match self.fold_pinned(&state, &compiled, context, attempt()).await {
+            let outdated = self.outdated(settled && number == attempts);
+            match self.fold_pinned((&state, outdated), &compiled, context, attempt()).await {
                 Ok(fold) => return Ok(fold),
                 Err(Stopped::Failed(error)) => return Err(error),
                 Err(Stopped::PlanAgain(why)) => {
-                    state = self.plan_again(number, &why, context).await?;
+                    let newer = self.plan_again(number, &why, context).await?;
+                    settled =
+                        asks_the_same_of(&why, &state, &newer, &self.shared.section.topics.logs);
+                    state = newer;
                 }
             }
         }
@@ -87,28 +93,32 @@ impl Scanner {
     ) -> Result<(Arc<CatalogState>, Vec<OwnerAnswer>), QueryError> {
         let mut state = self.shared.pins.current(context).await?;
         let attempts = self.shared.section.plan_attempts_max;
+        let mut settled = false;
         for attempt in 1..=attempts {
-            match self.ask_recent(path, &state, topics, plan, context).await? {
+            let outdated = self.outdated(settled && attempt == attempts);
+            match self.shared.recent.ask(path, (&state, outdated), topics, plan, context).await? {
                 Answers::Bodies(answers) => return Ok((state, answers)),
                 Answers::PlanAgain { owner } => {
-                    state = self.plan_again(attempt, &owner, context).await?;
+                    let newer = self.plan_again(attempt, &owner, context).await?;
+                    settled = asks_the_same_of(&owner, &state, &newer, topics);
+                    state = newer;
                 }
             }
         }
         Err(QueryError::PlanUnstable { attempts })
     }
 
-    /// Asks the owners of `topics` in `state`.
-    async fn ask_recent<P: Clone + Serialize>(
-        &self,
-        path: &str,
-        state: &CatalogState,
-        topics: &[String],
-        plan: &P,
-        context: &QueryContext,
-    ) -> Result<Answers, QueryError> {
-        let outdated = if self.shared.pins.stopped() { Outdated::LeaveOut } else { Outdated::Say };
-        self.shared.recent.ask(path, (state, outdated), topics, plan, context).await
+    /// What to do about owners that do not fit a state; `settled` says that a newer state asks them
+    /// for the same, as it does until an indexer that was just started has taken its partitions
+    /// over.
+    fn outdated(&self, settled: bool) -> Outdated {
+        if self.shared.pins.stopped() {
+            let why = "it has published beyond the catalog version that can be read";
+            return Outdated::LeaveOut { why };
+        }
+        let why = "it does not hold all partitions that the catalog says it does, it may have just \
+                   started";
+        if settled { Outdated::LeaveOut { why } } else { Outdated::Say }
     }
 
     async fn plan_again(
@@ -126,7 +136,7 @@ impl Scanner {
     /// One try, on one catalog state.
     async fn fold_pinned<F: LogFold>(
         &self,
-        state: &CatalogState,
+        (state, outdated): (&CatalogState, Outdated),
         plan: &Arc<CompiledPlan>,
         context: &QueryContext,
         fresh: impl Fn() -> F,
@@ -135,7 +145,8 @@ impl Scanner {
         let topics = &self.shared.section.topics.logs;
         let started = context.elapsed();
         context.explain(|explain| explain.plans += 1);
-        let asked = self.ask_recent(LOGS_SCAN, state, topics, plan.plan(), context).await?;
+        let recent = &self.shared.recent;
+        let asked = recent.ask(LOGS_SCAN, (state, outdated), topics, plan.plan(), context).await?;
         context.explain(|explain| explain.times.recent += context.since(started));
         let answers = match asked {
             Answers::Bodies(answers) => answers,
@@ -299,6 +310,17 @@ impl Scanner {
         self.shared.log_footers.put(meta, segment.clone());
         Ok(segment)
     }
+}
+
+/// Whether two states name `owner` with the same partitions and offsets.
+fn asks_the_same_of(
+    owner: &str,
+    older: &CatalogState,
+    newer: &CatalogState,
+    topics: &[String],
+) -> bool {
+    let asked = |state| pins_by_owner(state, topics).remove(owner);
+    asked(older).is_some_and(|pins| asked(newer).as_ref() == Some(&pins))
 }
 
 fn is_not_found(error: &SegmentError) -> bool {

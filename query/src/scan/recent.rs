@@ -44,8 +44,8 @@ pub(super) enum Answers {
 pub(super) enum Outdated {
     /// Say so: a newer state can be read.
     Say,
-    /// Leave its rows out, with a warning: there is no newer state to plan on.
-    LeaveOut,
+    /// Leave its rows out, with a warning that says why: there is no newer state to plan on.
+    LeaveOut { why: &'static str },
 }
 
 #[derive(Debug)]
@@ -90,13 +90,10 @@ impl Recent {
         for reply in context.within(join_all(asking)).await? {
             match reply? {
                 Reply::Body(answer) => bodies.push(answer),
-                Reply::PlanAgain { owner } if outdated == Outdated::Say => {
-                    return Ok(Answers::PlanAgain { owner });
-                }
-                Reply::PlanAgain { owner } => {
-                    let why = "it has published beyond the catalog version that can be read";
-                    missing(&owner, why, context);
-                }
+                Reply::PlanAgain { owner } => match outdated {
+                    Outdated::Say => return Ok(Answers::PlanAgain { owner }),
+                    Outdated::LeaveOut { why } => missing(&owner, why, context),
+                },
                 Reply::Missing => {}
             }
         }
