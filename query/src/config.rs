@@ -33,7 +33,8 @@ pub struct QuerySection {
     /// A catalog state older than this is refreshed before a query pins it. Published rows stay
     /// answerable as recent rows for longer than this, so nothing is missed in between.
     pub catalog_refresh_ms: u64,
-    /// How often a query is planned again because an indexer moved on under it.
+    /// How often a query is planned before it gives up on indexers that moved on under it. One that
+    /// was just started and holds nothing yet is then left out with a warning.
     pub plan_attempts_max: u32,
     /// Seconds an indexer has to answer for its recent rows; after that the answer is partial.
     pub recent_timeout_secs: u64,

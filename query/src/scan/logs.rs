@@ -73,10 +73,9 @@ impl Scanner {
                 Ok(fold) => return Ok(fold),
                 Err(Stopped::Failed(error)) => return Err(error),
                 Err(Stopped::PlanAgain(why)) => {
-                    let newer = self.plan_again(number, &why, context).await?;
-                    settled =
-                        asks_the_same_of(&why, &state, &newer, &self.shared.section.topics.logs);
-                    state = newer;
+                    let topics = &self.shared.section.topics.logs;
+                    (state, settled) =
+                        self.plan_again(number, (&state, &why), topics, context).await?;
                 }
             }
         }
@@ -99,9 +98,8 @@ impl Scanner {
             match self.shared.recent.ask(path, (&state, outdated), topics, plan, context).await? {
                 Answers::Bodies(answers) => return Ok((state, answers)),
                 Answers::PlanAgain { owner } => {
-                    let newer = self.plan_again(attempt, &owner, context).await?;
-                    settled = asks_the_same_of(&owner, &state, &newer, topics);
-                    state = newer;
+                    (state, settled) =
+                        self.plan_again(attempt, (&state, &owner), topics, context).await?;
                 }
             }
         }
@@ -121,16 +119,20 @@ impl Scanner {
         if settled { Outdated::LeaveOut { why } } else { Outdated::Say }
     }
 
+    /// A newer state, and whether it asks the owner that did not fit the last for the same again.
     async fn plan_again(
         &self,
         attempt: u32,
-        why: &str,
+        (state, why): (&CatalogState, &str),
+        topics: &[String],
         context: &QueryContext,
-    ) -> Result<Arc<CatalogState>, QueryError> {
+    ) -> Result<(Arc<CatalogState>, bool), QueryError> {
         metrics::counter!(telemetry::PLANNED_AGAIN).increment(1);
         tracing::debug!(attempt, why, "planning again");
         context.within(self.shared.clock.sleep(PLAN_AGAIN_PAUSE * attempt)).await?;
-        self.shared.pins.newer(context).await
+        let newer = self.shared.pins.newer(context).await?;
+        let settled = asks_the_same_of(why, state, &newer, topics);
+        Ok((newer, settled))
     }
 
     /// One try, on one catalog state.

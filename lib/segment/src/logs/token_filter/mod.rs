@@ -29,7 +29,7 @@ const TOKEN_BYTES_MIN: usize = 6;
 /// sizes for the most part: a third of all tokens, in many granules each, and seldom asked for.
 const NUMBER_BYTES_MIN: usize = 8;
 
-/// Tokens a block holds on average: about 3 KiB, one small read, decoded in 10 microseconds.
+/// Tokens a block holds on average: about 3 KiB, one small read.
 const BLOCK_TOKENS: u64 = 2_048;
 
 /// An absent token is mistaken for one of a single granule in one granule of `2^ALONE_BITS`. Each
