@@ -1,6 +1,6 @@
 //! From sorted rows to the bytes of a segment: one pass, granule by granule.
 
-use record::{DETECTED_LEVEL, Labels, LogBatch};
+use record::{Labels, LogBatch};
 use roaring::RoaringBitmap;
 
 use super::build::{BuildOptions, BuildStats, BuiltSegment, Row, SortedRows};
@@ -14,7 +14,8 @@ use super::sections::{
     COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
     STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
 };
-use super::streams::{NO_LEVEL, Stream, VolumeBuilder, encode_levels, encode_streams};
+use super::shelf::{SHELF_ROWS, Shelf, Shelved};
+use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams};
 use super::tally::Tally;
 use super::token::Variable;
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
@@ -27,6 +28,7 @@ pub(crate) struct Assembler {
     /// In the order of their numbers; those that no row has reached yet may be missing.
     labels: Vec<Labels>,
     promoted: Vec<String>,
+    shelf: Shelf,
     patterns: PatternInterner,
     levels: Interner,
     tally: Tally,
@@ -49,9 +51,7 @@ pub(crate) struct Assembler {
 pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
     let mut assembler = Assembler::new(sorted.promoted, sorted.options)?;
     assembler.labels = sorted.streams;
-    for rows in sorted.rows.chunks(sorted.options.granule_rows) {
-        assembler.granule(&sorted.batches, rows)?;
-    }
+    assembler.granules(&sorted.batches, &sorted.rows)?;
     assembler.finish()
 }
 
@@ -60,6 +60,7 @@ impl Assembler {
     pub(crate) fn new(promoted: Vec<String>, options: BuildOptions) -> Result<Self, BuildError> {
         Ok(Self {
             labels: Vec::new(),
+            shelf: Shelf::default(),
             patterns: PatternInterner::new(options.patterns_free),
             levels: Interner::default(),
             tally: Tally::new(options.granule_rows),
@@ -88,14 +89,33 @@ impl Assembler {
     }
 
     /// Writes the next rows, sorted by stream and time; only the last granule may be short.
-    pub(crate) fn granule(&mut self, batches: &[LogBatch], rows: &[Row]) -> Result<(), BuildError> {
+    pub(crate) fn granules(
+        &mut self,
+        batches: &[LogBatch],
+        rows: &[Row],
+    ) -> Result<(), BuildError> {
+        let granule_rows = self.options.granule_rows;
+        let mut shelf = std::mem::take(&mut self.shelf);
+        for rows in rows.chunks((SHELF_ROWS / granule_rows).max(1) * granule_rows) {
+            shelf.fill(batches, rows, &mut self.levels);
+            for (granule, rows) in rows.chunks(granule_rows).enumerate() {
+                self.granule(&shelf, granule * granule_rows, rows)?;
+            }
+        }
+        self.shelf = shelf;
+        Ok(())
+    }
+
+    /// Writes the next granule, whose rows are on the shelf from `start` on.
+    fn granule(&mut self, shelf: &Shelf, start: usize, rows: &[Row]) -> Result<(), BuildError> {
         let mut levels = RoaringBitmap::new();
-        let line_bytes: usize = rows.iter().map(|row| line(batches, row).len()).sum();
-        self.raw_bytes += line_bytes as u64;
+        self.raw_bytes += shelf.line_bytes(start..start + rows.len()) as u64;
         let mut columns = GranuleColumns::new(rows.len(), self.promoted.len());
         self.variables.clear();
-        for row in rows {
-            levels.insert(self.row(batches, row, &mut columns)?);
+        for (at, row) in rows.iter().enumerate() {
+            let shelved = shelf.row(start + at);
+            levels.insert(shelved.level());
+            self.row(shelved, row, &mut columns)?;
         }
         columns.variables = self
             .variables_writer
@@ -130,55 +150,48 @@ impl Assembler {
         Ok(())
     }
 
-    /// Takes one row into every column and table; returns its level.
+    /// Takes one row into every column and table.
     fn row(
         &mut self,
-        batches: &[LogBatch],
+        shelved: Shelved<'_>,
         row: &Row,
         columns: &mut GranuleColumns,
-    ) -> Result<u32, BuildError> {
-        let line = line(batches, row);
+    ) -> Result<(), BuildError> {
+        let (line, level) = (shelved.line(), shelved.level());
         let (tally, variables) = (&mut self.tally, &mut self.variables);
         let mut taken = Taken { tally, variables };
-        let interned = self.patterns.intern(line.as_bytes(), &mut taken);
+        let interned = self.patterns.intern(line, &mut taken);
         match interned.pattern {
-            NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),
+            NO_PATTERN => variables.end_row_without_pattern(line),
             _ => variables.end_row(),
         }
         self.tally.pattern(interned, self.patterns.last());
         self.rows_without_pattern += u64::from(interned.pattern == NO_PATTERN);
         columns.times.push(row.time);
         columns.streams.push(row.stream);
-        columns.patterns.push(interned.pattern);
-        let level = self.attributes(batches, row, columns)?;
         columns.levels.push(level);
+        columns.patterns.push(interned.pattern);
+        self.attributes(shelved, columns)?;
         self.volume.add(row.stream, level, row.time, line.len());
         self.stream_time(row);
-        Ok(level)
+        Ok(())
     }
 
-    /// Sorts a row's attributes into the level, the columns of their own and the rest.
+    /// Sorts a row's attributes into the columns of their own and the rest.
     fn attributes(
         &mut self,
-        batches: &[LogBatch],
-        row: &Row,
+        shelved: Shelved<'_>,
         columns: &mut GranuleColumns,
-    ) -> Result<u32, BuildError> {
-        let mut level = NO_LEVEL;
+    ) -> Result<(), BuildError> {
         let mut promoted = [None; super::build::PROMOTED_MAX];
-        for (name, value) in batches[row.batch as usize].attributes(row.row as usize) {
-            if name == DETECTED_LEVEL && level == NO_LEVEL {
-                level = self.levels.intern(value.as_bytes()) + 1;
-                continue;
-            }
+        for (name, value) in shelved.attributes() {
             self.tally.token(attribute_hash(name, value, &mut self.scratch));
             match self.promoted.iter().position(|promoted| promoted == name) {
                 Some(column) if promoted[column].is_none() => promoted[column] = Some(value),
                 _ => columns.attribute(name, value),
             }
         }
-        columns.end_attributes(&promoted[..self.promoted.len()])?;
-        Ok(level)
+        columns.end_attributes(&promoted[..self.promoted.len()])
     }
 
     /// Rows come sorted, so a stream's first row has its earliest time and its last the latest.
@@ -263,10 +276,6 @@ impl<'l> Slots<'l> for Taken<'_> {
         self.tally.word(&from[..length]);
         self.variables.push(from, length);
     }
-}
-
-fn line<'a>(batches: &'a [LogBatch], row: &Row) -> &'a str {
-    batches[row.batch as usize].line(row.row as usize)
 }
 
 fn column_bytes(columns: &EncodedColumns, promoted: &[String]) -> Vec<(String, u64)> {

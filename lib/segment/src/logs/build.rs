@@ -2,8 +2,8 @@
 //!
 //! The builder keeps the batches it is given (their columns are shared, not copied) and one small
 //! entry a row. [`LogSegmentBuilder::finish`] sorts the entries by stream and time, stable, then
-//! goes through them once: every line is cut into tokens once, copied once into its column, and
-//! counted in the side tables.
+//! goes through them once, a shelf of rows at a time: every line is cut into tokens once, copied
+//! once into its column, and counted in the side tables.
 //!
 //! What always holds: the segment has exactly the rows that were pushed; rows of one stream with
 //! one time keep the order they were pushed in.
@@ -11,8 +11,8 @@
 //! On a crash there is nothing to clean up: a segment is bytes in memory until the caller stores
 //! them.
 //!
-//! Bounds: [`SEGMENT_BYTES_MAX`] of rows; memory peaks near the rows, their encoded form and the
-//! caps of the side tables.
+//! Bounds: [`SEGMENT_BYTES_MAX`] of rows; memory peaks near the rows, a shelf of them, their encoded
+//! form and the caps of the side tables.
 
 use std::collections::HashMap;
 

@@ -58,6 +58,7 @@ mod runs;
 mod scan;
 mod sections;
 mod segment;
+mod shelf;
 mod sizes;
 mod streams;
 mod tally;

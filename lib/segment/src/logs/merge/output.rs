@@ -82,7 +82,7 @@ impl Output {
         if let Some(assembler) = &mut self.assembler
             && !self.rows.is_empty()
         {
-            assembler.granule(&self.batches, &self.rows)?;
+            assembler.granules(&self.batches, &self.rows)?;
         }
         self.rows.clear();
         self.batches.clear();

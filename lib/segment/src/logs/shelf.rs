@@ -1,0 +1,197 @@
+//! Rows fetched from their batches, side by side in the order in which they will be taken.
+//!
+//! A segment is sorted by stream, and the rows of a stream lie far apart in the batches they came
+//! in: taken one by one, each costs a cache miss for its line and one for every column on the way
+//! to it. So the next rows are copied a batch after the other, from front to back, each to its
+//! place in their order.
+//!
+//! Bounds: a copy of the lines and attributes of [`SHELF_ROWS`] rows.
+
+use record::{DETECTED_LEVEL, LogBatch};
+
+use super::build::Row;
+use super::intern::Interner;
+use super::streams::NO_LEVEL;
+
+/// Rows fetched at once, about 10 MB of usual lines. With more, those of one batch are closer
+/// together; with fewer, they are still in the cache when they are taken.
+pub(crate) const SHELF_ROWS: usize = 65_536;
+
+/// The rows fetched last; its buffers are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    /// Lines end to end in the order of rows.
+    lines: Vec<u8>,
+    rows: Vec<Place>,
+    /// Names and values end to end, in the order of batches.
+    text: String,
+    attributes: Vec<Attribute>,
+    /// Rows by where they come from.
+    order: Vec<u32>,
+}
+
+/// Where a row's parts are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    line_start: usize,
+    line_bytes: usize,
+    level: u32,
+    /// In [`Shelf::attributes`].
+    attributes_start: u32,
+    attributes_end: u32,
+}
+
+/// Where an attribute is in [`Shelf::text`].
+#[derive(Clone, Copy, Debug)]
+struct Attribute {
+    start: usize,
+    name_end: usize,
+    end: usize,
+}
+
+/// One row on the shelf.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shelved<'a> {
+    shelf: &'a Shelf,
+    place: Place,
+}
+
+impl Shelf {
+    /// Fetches `rows`, at most [`SHELF_ROWS`]; their levels are numbered in `levels`.
+    pub(crate) fn fill(&mut self, batches: &[LogBatch], rows: &[Row], levels: &mut Interner) {
+        self.order.clear();
+        self.order.extend(0..rows.len() as u32);
+        self.order.sort_by_key(|at| {
+            let row = &rows[*at as usize];
+            (row.batch, row.row)
+        });
+        self.rows.clear();
+        self.rows.resize(rows.len(), Place::default());
+        self.text.clear();
+        self.attributes.clear();
+        for at in &self.order {
+            let row = &rows[*at as usize];
+            let batch = &batches[row.batch as usize];
+            let place = &mut self.rows[*at as usize];
+            place.line_bytes = batch.line(row.row as usize).len();
+            place.level = NO_LEVEL;
+            place.attributes_start = self.attributes.len() as u32;
+            for (name, value) in batch.attributes(row.row as usize) {
+                if name == DETECTED_LEVEL && place.level == NO_LEVEL {
+                    place.level = levels.intern(value.as_bytes()) + 1;
+                    continue;
+                }
+                let start = self.text.len();
+                self.text.push_str(name);
+                let name_end = self.text.len();
+                self.text.push_str(value);
+                self.attributes.push(Attribute { start, name_end, end: self.text.len() });
+            }
+            place.attributes_end = self.attributes.len() as u32;
+        }
+        let mut bytes = 0;
+        for place in &mut self.rows {
+            place.line_start = bytes;
+            bytes += place.line_bytes;
+        }
+        self.lines.resize(bytes, 0);
+        for at in &self.order {
+            let row = &rows[*at as usize];
+            let place = &self.rows[*at as usize];
+            self.lines[place.line_start..][..place.line_bytes]
+                .copy_from_slice(batches[row.batch as usize].line(row.row as usize).as_bytes());
+        }
+    }
+
+    /// The row fetched as the one numbered `at`.
+    pub(crate) fn row(&self, at: usize) -> Shelved<'_> {
+        Shelved { shelf: self, place: self.rows[at] }
+    }
+
+    /// Bytes of the lines of some rows.
+    pub(crate) fn line_bytes(&self, rows: std::ops::Range<usize>) -> usize {
+        self.rows[rows].iter().map(|place| place.line_bytes).sum()
+    }
+}
+
+impl<'a> Shelved<'a> {
+    pub(crate) fn line(&self) -> &'a [u8] {
+        &self.shelf.lines[self.place.line_start..][..self.place.line_bytes]
+    }
+
+    /// The number of its level above 0, or [`NO_LEVEL`].
+    pub(crate) fn level(&self) -> u32 {
+        self.place.level
+    }
+
+    /// Names and values of the attributes other than the level.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let range = self.place.attributes_start as usize..self.place.attributes_end as usize;
+        let shelf = self.shelf;
+        shelf.attributes[range].iter().map(|attribute| {
+            let Attribute { start, name_end, end } = *attribute;
+            (&shelf.text[start..name_end], &shelf.text[name_end..end])
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use record::{Labels, LogBatchBuilder, TimestampNanos};
+
+    use super::*;
+
+    /// Rows of some batches: a line, and attributes some of which are levels.
+    type Rows = Vec<(String, Vec<(String, String)>)>;
+
+    fn rows() -> impl Strategy<Value = Rows> {
+        let name = prop_oneof![Just(DETECTED_LEVEL.to_owned()), "[a-cé]{1,2}"];
+        let attributes = prop::collection::vec((name, any::<String>()), 0..4);
+        prop::collection::vec((any::<String>(), attributes), 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_those_of_the_batches(
+            batches in prop::collection::vec(rows(), 1..5),
+            picks in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..40),
+        ) {
+            let stream = Labels::from_pairs([("app", "a")]);
+            let built: Vec<LogBatch> = batches.iter().map(|rows| {
+                let mut builder = LogBatchBuilder::new();
+                for (line, attributes) in rows {
+                    builder.push(TimestampNanos(0), &stream, line, attributes, None);
+                }
+                builder.finish()
+            }).collect();
+            let picks: Vec<(usize, usize)> = picks.iter().map(|(batch, row)| {
+                let batch = batch.index(batches.len());
+                (batch, row.index(batches[batch].len()))
+            }).collect();
+            let wanted: Vec<Row> = picks.iter().map(|(batch, row)| {
+                Row { stream: 0, batch: *batch as u32, row: *row as u32, time: 0 }
+            }).collect();
+            let (mut shelf, mut levels) = (Shelf::default(), Interner::default());
+            // What was there before is gone.
+            shelf.fill(&built, &[Row { stream: 0, batch: 0, row: 0, time: 0 }], &mut levels);
+            shelf.fill(&built, &wanted, &mut levels);
+            let mut bytes = 0;
+            for (at, (batch, row)) in picks.iter().enumerate() {
+                let found = shelf.row(at);
+                prop_assert_eq!(found.line(), built[*batch].line(*row).as_bytes());
+                bytes += found.line().len();
+                let mut expected: Vec<(&str, &str)> = built[*batch].attributes(*row).collect();
+                match expected.iter().position(|(name, _)| *name == DETECTED_LEVEL) {
+                    Some(level) => {
+                        let (_, value) = expected.remove(level);
+                        prop_assert_eq!(levels.get(found.level() - 1), value.as_bytes());
+                    }
+                    None => prop_assert_eq!(found.level(), NO_LEVEL),
+                }
+                prop_assert_eq!(found.attributes().collect::<Vec<_>>(), expected);
+            }
+            prop_assert_eq!(shelf.line_bytes(0..picks.len()), bytes);
+        }
+    }
+}
