@@ -76,6 +76,23 @@ impl<'a> Reader<'a> {
         T::try_from(self.varint()?).map_err(|_| Malformed("a number is out of range"))
     }
 
+    /// What the next `count` numbers come to.
+    pub(crate) fn sum(&mut self, count: usize) -> Result<usize, Malformed> {
+        // Mostly each is a byte of its own.
+        let next = self.rest.get(..count).unwrap_or_default();
+        let (bits, sum) =
+            next.iter().fold((0, 0), |(bits, sum), byte| (bits | *byte, sum + usize::from(*byte)));
+        if next.len() == count && bits < 0x80 {
+            self.take(count)?;
+            return Ok(sum);
+        }
+        let mut sum = 0_usize;
+        for _ in 0..count {
+            sum = sum.checked_add(self.number()?).ok_or(Malformed("a number is out of range"))?;
+        }
+        Ok(sum)
+    }
+
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.number()?;
         self.take(length)
@@ -166,6 +183,25 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn sums_are_those_of_the_numbers(
+            small in prop::collection::vec(0..200_u64, 0..40),
+            count in 0_usize..50,
+        ) {
+            let mut out = Vec::new();
+            small.iter().for_each(|number| put_varint(&mut out, *number));
+            let mut reader = Reader::new(&out);
+            match reader.sum(count) {
+                Ok(sum) => {
+                    prop_assert_eq!(sum as u64, small[..count].iter().sum::<u64>());
+                    let rest: Vec<u64> =
+                        small[count..].iter().map(|_| reader.varint().unwrap()).collect();
+                    prop_assert_eq!(&rest, &small[count..]);
+                }
+                Err(_) => prop_assert!(small.len() < count),
+            }
+        }
+
         #[test]
         fn reads_what_was_written(
             numbers in prop::collection::vec(any::<u64>(), 0..20),

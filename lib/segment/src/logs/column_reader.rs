@@ -26,7 +26,7 @@ use super::columns::{
 };
 use super::page::first_value;
 use super::pattern::PatternTable;
-use super::variables::{TokenNeedles, Variables, satisfying};
+use super::variables::{Opened, TokenNeedles, UNREAD, Variables};
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -165,32 +165,19 @@ impl GranuleBatch {
         self.column::<UInt32Array>(name).map(|column| &column.values()[..])
     }
 
-    /// The lines of `rows`, whichever way the segment keeps them. `patterns` are those of all rows.
+    /// The granule's lines, whichever way the segment keeps them. `patterns` are those of all rows.
     pub(crate) fn lines<'a>(
         &'a self,
         table: &'a PatternTable,
         patterns: &'a [u32],
-        rows: impl Iterator<Item = usize>,
     ) -> Result<Lines<'a>, Malformed> {
         match self.variables(patterns)? {
             None => self.column(LINE).map(Lines::Whole),
             Some(variables) => {
-                let variables = Variables::open(variables, table, patterns, rows)?;
-                Ok(Lines::Apart(Box::new(variables)))
+                let opened = Opened::new(variables, table, patterns)?;
+                Ok(Lines::Opened(Box::new(opened)))
             }
         }
-    }
-
-    /// Which of `rows` satisfy `filters`, by row of the granule; `None` when lines must be searched.
-    pub(crate) fn satisfying(
-        &self,
-        table: &PatternTable,
-        patterns: &[u32],
-        filters: &[TokenNeedles],
-        rows: impl Iterator<Item = usize> + Clone,
-    ) -> Result<Option<Vec<bool>>, Malformed> {
-        let Some(variables) = self.variables(patterns)? else { return Ok(None) };
-        satisfying(variables, table, patterns, filters, rows).map(Some)
     }
 
     /// The granule's variables; `None` when it has whole lines.
@@ -237,15 +224,38 @@ impl GranuleBatch {
 #[derive(Debug)]
 pub(crate) enum Lines<'a> {
     Whole(&'a StringArray),
-    /// Pattern and variables, put together line by line.
+    /// Patterns and variables, which can be searched.
+    Opened(Box<Opened<'a>>),
+    /// Patterns and variables, put together line by line.
     Apart(Box<Variables<'a>>),
 }
 
 impl Lines<'_> {
+    /// Which of `rows` satisfy `filters`, by row of the granule; `None` when lines must be searched.
+    pub(crate) fn satisfying(
+        &mut self,
+        filters: &[TokenNeedles],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Option<Vec<bool>>, Malformed> {
+        match self {
+            Self::Opened(opened) => opened.satisfying(filters, rows).map(Some),
+            Self::Whole(_) | Self::Apart(_) => Ok(None),
+        }
+    }
+
+    /// Lines of which `rows` can be read.
+    pub(crate) fn for_rows(self, rows: impl Iterator<Item = usize>) -> Result<Self, Malformed> {
+        match self {
+            Self::Opened(opened) => Ok(Self::Apart(Box::new(Variables::open(*opened, rows)?))),
+            lines => Ok(lines),
+        }
+    }
+
     /// The line of `row`.
     pub(crate) fn get(&mut self, row: usize) -> Result<&str, Malformed> {
         match self {
             Self::Whole(lines) => Ok(lines.value(row)),
+            Self::Opened(_) => Err(UNREAD),
             Self::Apart(variables) => variables.line(row),
         }
     }

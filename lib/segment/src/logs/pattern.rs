@@ -178,6 +178,8 @@ pub(crate) struct PatternTable {
     placeholders: Vec<u32>,
     /// How many there are up to the end of each pattern.
     placeholder_ends: Vec<u32>,
+    /// Whether each pattern has a [`TOKEN_PLACEHOLDER`].
+    widened: Vec<bool>,
 }
 
 impl PatternTable {
@@ -189,14 +191,19 @@ impl PatternTable {
             ends: Vec::with_capacity(count),
             placeholders: Vec::new(),
             placeholder_ends: Vec::with_capacity(count),
+            widened: Vec::with_capacity(count),
         };
         for _ in 0..count {
             let start = table.bytes.len();
             table.bytes.extend_from_slice(reader.bytes()?);
             table.ends.push(table.bytes.len());
-            let found = memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, &table.bytes[start..]);
+            let pattern = &table.bytes[start..];
+            let mut widened = false;
+            let found = memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern);
+            let found = found.inspect(|at| widened |= pattern[*at] == TOKEN_PLACEHOLDER);
             // Sections are far below 4 GiB.
             table.placeholders.extend(found.map(|at| (start + at) as u32));
+            table.widened.push(widened);
             table.placeholder_ends.push(table.placeholders.len() as u32);
         }
         reader.finish()?;
@@ -211,6 +218,17 @@ impl PatternTable {
         };
         let start = if at == 0 { 0 } else { self.placeholder_ends[at - 1] as usize };
         (&self.placeholders[start..self.placeholder_ends[at] as usize], self.ends[at])
+    }
+
+    /// Where in [`PatternTable::bytes`] each pattern ends, in order.
+    pub(crate) fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
+    /// Whether lines of a pattern have words that are not in it.
+    pub(crate) fn widened(&self, pattern: u32) -> bool {
+        let at = (pattern as usize).checked_sub(1);
+        at.and_then(|at| self.widened.get(at)).copied().unwrap_or(true)
     }
 
     /// The bytes of all patterns.

@@ -78,6 +78,33 @@ impl AnalysedTest {
         if perhaps { Verdict::Perhaps } else { Verdict::No }
     }
 
+    /// The verdicts on all patterns, in order; `None` where they have to be looked at one by one.
+    fn verdicts(&self, patterns: &PatternTable, touches: &Touches) -> Option<Vec<Verdict>> {
+        let (Some(needle), LineTest::Contains(finder)) = (self.token, &self.test) else {
+            return None;
+        };
+        let touched = touches.get(needle).copied().unwrap_or(true);
+        let missed = |number: u32| match patterns.placeholders(number).0 {
+            [] => Verdict::No,
+            _ if touched || patterns.widened(number) => Verdict::Perhaps,
+            _ => Verdict::No,
+        };
+        let mut verdicts: Vec<Verdict> = (1..=patterns.len() as u32).map(missed).collect();
+        let (bytes, ends) = (patterns.bytes(), patterns.ends());
+        let (mut from, mut at) = (0, 0);
+        while let Some(found) = finder.find(&bytes[from..]).map(|found| from + found) {
+            at += ends[at..].partition_point(|end| *end <= found);
+            let Some(end) = ends.get(at) else { break };
+            // What begins in one pattern and ends in the next is in neither.
+            let within = found + finder.needle().len() <= *end;
+            if within {
+                verdicts[at] = Verdict::Yes;
+            }
+            from = if within { *end } else { found + 1 };
+        }
+        Some(verdicts)
+    }
+
     fn hits_static_text(&self, pattern: &[u8]) -> bool {
         match &self.test {
             // No text has placeholders in it, so it is found between them.
@@ -94,24 +121,49 @@ fn looks_nowhere(hir: &Hir) -> bool {
     hir.properties().look_set().is_empty()
 }
 
+impl Verdict {
+    /// Of two that both have to hold.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Perhaps,
+        }
+    }
+
+    /// The opposite.
+    fn not(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+            Self::Perhaps => Self::Perhaps,
+        }
+    }
+}
+
 impl CompiledFilter {
     fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
-        let mut hit = Verdict::No;
+        let mut miss = Verdict::Yes;
         for test in &self.tests {
-            match test.verdict(pattern, touches) {
-                Verdict::Yes => {
-                    hit = Verdict::Yes;
-                    break;
-                }
-                Verdict::Perhaps => hit = Verdict::Perhaps,
-                Verdict::No => {}
+            miss = miss.and(test.verdict(pattern, touches).not());
+            if miss == Verdict::No {
+                break;
             }
         }
-        match (hit, self.negative) {
-            (Verdict::Yes, true) => Verdict::No,
-            (Verdict::No, true) => Verdict::Yes,
-            (hit, _) => hit,
+        if self.negative { miss } else { miss.not() }
+    }
+
+    /// The verdicts on all patterns, in order, where that is faster than one by one.
+    fn verdicts(&self, patterns: &PatternTable, touches: &Touches) -> Option<Vec<Verdict>> {
+        let mut misses = vec![Verdict::Yes; patterns.len()];
+        for test in &self.tests {
+            let verdicts = test.verdicts(patterns, touches)?;
+            misses.iter_mut().zip(verdicts).for_each(|(miss, hit)| *miss = miss.and(hit.not()));
         }
+        if !self.negative {
+            misses.iter_mut().for_each(|miss| *miss = miss.not());
+        }
+        Some(misses)
     }
 }
 
@@ -133,6 +185,8 @@ const COMBINATIONS_MAX: usize = 16;
 struct Combination {
     touches: Vec<bool>,
     known: Vec<Option<Verdict>>,
+    /// Granules asked about so far.
+    granules: usize,
 }
 
 /// Names a combination of touching needles within [`PatternVerdicts`].
@@ -156,12 +210,12 @@ impl PatternVerdicts {
         }
         CombinationId(known.unwrap_or_else(|| {
             let known = vec![None; self.patterns + 1];
-            self.combinations.push(Combination { touches, known });
+            self.combinations.push(Combination { touches, known, granules: 0 });
             self.combinations.len() - 1
         }))
     }
 
-    /// The verdicts on `numbers`, in order.
+    /// The verdicts on the patterns `numbers` of a granule's rows, in order.
     pub(crate) fn of_rows(
         &mut self,
         filters: &[CompiledFilter],
@@ -169,6 +223,14 @@ impl PatternVerdicts {
         combination: CombinationId,
         numbers: &[u32],
     ) -> Vec<Verdict> {
+        let Combination { touches, known, granules } = &mut self.combinations[combination.0];
+        *granules += 1;
+        // A single granule has few of the patterns.
+        if *granules == 2
+            && let Some(verdicts) = all_at_once(filters, patterns, touches)
+        {
+            known[1..].iter_mut().zip(verdicts).for_each(|(known, found)| *known = Some(found));
+        }
         // Most are known, so rows are looked up without a branch on what is found.
         let known = &self.combinations[combination.0].known;
         let found: Vec<Option<Verdict>> =
@@ -186,7 +248,7 @@ impl PatternVerdicts {
         combination: CombinationId,
         number: u32,
     ) -> Verdict {
-        let Combination { touches, known } = &mut self.combinations[combination.0];
+        let Combination { touches, known, .. } = &mut self.combinations[combination.0];
         let (Some(slot), Some(pattern)) = (known.get_mut(number as usize), patterns.get(number))
         else {
             return Verdict::Perhaps;
@@ -198,13 +260,26 @@ impl PatternVerdicts {
 fn all(filters: &[CompiledFilter], pattern: &[u8], touches: &Touches) -> Verdict {
     let mut verdict = Verdict::Yes;
     for filter in filters {
-        match filter.verdict(pattern, touches) {
-            Verdict::No => return Verdict::No,
-            Verdict::Perhaps => verdict = Verdict::Perhaps,
-            Verdict::Yes => {}
+        verdict = verdict.and(filter.verdict(pattern, touches));
+        if verdict == Verdict::No {
+            break;
         }
     }
     verdict
+}
+
+/// The same for all patterns, in order, where that is faster than one by one.
+fn all_at_once(
+    filters: &[CompiledFilter],
+    patterns: &PatternTable,
+    touches: &Touches,
+) -> Option<Vec<Verdict>> {
+    let mut verdicts = vec![Verdict::Yes; patterns.len()];
+    for filter in filters {
+        let found = filter.verdicts(patterns, touches)?;
+        verdicts.iter_mut().zip(found).for_each(|(verdict, found)| *verdict = verdict.and(found));
+    }
+    Some(verdicts)
 }
 
 #[cfg(test)]
@@ -217,6 +292,7 @@ mod tests {
     use super::super::pattern::{pattern_of, wide_pattern_of};
     use super::super::plan::{CompiledPlan, LineFilter, LineFilterOp, LogPlan};
     use super::*;
+    use crate::wire;
 
     fn plan(op: LineFilterOp, needles: &[&str]) -> Option<CompiledPlan> {
         let mut plan = LogPlan::all(TenantId::default(), 0, 1, Vec::new());
@@ -281,6 +357,38 @@ mod tests {
                     Verdict::No => prop_assert!(!passes),
                     Verdict::Perhaps => {}
                 }
+            }
+        }
+
+        #[test]
+        fn all_at_once_says_what_one_by_one_does(
+            lines in prop::collection::vec(("[ab1 :é]{0,6}", any::<u32>()), 1..20),
+            filters in prop::collection::vec(
+                (any::<bool>(), prop::collection::vec("[ab1é]{1,3}", 1..3)),
+                1..3,
+            ),
+            touches in prop::collection::vec(any::<bool>(), 0..4),
+        ) {
+            let mut plan = LogPlan::all(TenantId::default(), 0, 1, Vec::new());
+            plan.filters = filters
+                .into_iter()
+                .map(|(negative, needles)| {
+                    let op = if negative { LineFilterOp::NotContains } else { LineFilterOp::Contains };
+                    LineFilter { op, needles }
+                })
+                .collect();
+            let plan = CompiledPlan::new(&plan).unwrap();
+            let mut section = Vec::new();
+            wire::put_varint(&mut section, lines.len() as u64);
+            for (line, wide) in &lines {
+                wire::put_bytes(&mut section, &wide_pattern_of(line, *wide));
+            }
+            let table = PatternTable::decode(&section).unwrap();
+            let found = all_at_once(plan.filters(), &table, &touches).unwrap();
+            prop_assert_eq!(found.len(), lines.len());
+            for (found, number) in found.into_iter().zip(1..) {
+                let pattern = table.get(number).unwrap();
+                prop_assert_eq!(found, all(plan.filters(), pattern, &touches), "{}", number);
             }
         }
     }

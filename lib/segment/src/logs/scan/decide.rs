@@ -55,11 +55,22 @@ pub(crate) struct Decided {
     pub(crate) finishing: Option<GranuleBatch>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    row: u32,
-    /// Whether its line has to be searched.
-    open: bool,
+/// A row, and in the lowest bit whether its line has to be searched: a granule has at most 65,536.
+#[derive(Clone, Copy, Debug, Default)]
+struct Candidate(u32);
+
+impl Candidate {
+    fn new(row: u32, open: bool) -> Self {
+        Self(row << 1 | u32::from(open))
+    }
+
+    fn row(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    fn open(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 /// The stream numbers of a granule's rows; a granule of one stream has no need to read them.
@@ -117,13 +128,7 @@ impl Decider {
         let reached = |time: i64| {
             (inside || plan.time_matches(time)) && best.is_none_or(|best| best.may_take(time, time))
         };
-        let rows: Vec<Candidate> = verdicts
-            .iter()
-            .zip(&times)
-            .zip(0..)
-            .filter(|((verdict, time), _)| **verdict != Verdict::No && reached(**time))
-            .map(|((verdict, _), row)| Candidate { row, open: *verdict == Verdict::Perhaps })
-            .collect();
+        let rows = candidates(&verdicts, &times, reached);
         if rows.is_empty() {
             return Ok(None);
         }
@@ -203,6 +208,24 @@ impl Decider {
     }
 }
 
+/// The rows that are not refused and whose time is `reached`.
+fn candidates(
+    verdicts: &[Verdict],
+    times: &[i64],
+    reached: impl Fn(i64) -> bool,
+) -> Vec<Candidate> {
+    // Every row is written and most are kept or not by chance: nothing branches on that.
+    let mut rows = vec![Candidate::default(); times.len()];
+    let mut count = 0;
+    for ((verdict, time), row) in verdicts.iter().zip(times).zip(0..) {
+        let Some(place) = rows.get_mut(count) else { break };
+        *place = Candidate::new(row, *verdict == Verdict::Perhaps);
+        count += usize::from((*verdict != Verdict::No) & reached(*time));
+    }
+    rows.truncate(count);
+    rows
+}
+
 /// Whether a row that is left has no level or an empty one.
 fn some_empty(
     segment: &LogSegment,
@@ -231,7 +254,7 @@ impl Decided {
 
     /// Whether a line has to be searched.
     pub(crate) fn open(&self) -> bool {
-        self.rows.iter().any(|candidate| candidate.open)
+        self.rows.iter().any(|candidate| candidate.open())
     }
 
     /// Whether attributes without columns of their own have to be read.
@@ -276,14 +299,20 @@ impl Decided {
         stats: &mut ScanStats,
     ) -> Result<(Vec<u32>, Option<Lines<'a>>), SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let satisfying = self.satisfying(plan, segment)?;
         let mut lines = match &self.finishing {
-            Some(batch) if self.open() && satisfying.is_none() => {
-                let rows = self.rows.iter().map(|candidate| candidate.row);
-                Some(self.lines(segment, batch, rows)?)
-            }
+            Some(batch) if self.open() => Some(self.lines(segment, batch)?),
             _ => None,
         };
+        let open = self.rows.iter().filter(|candidate| candidate.open());
+        let open = open.map(|candidate| candidate.row());
+        let satisfying = match (&mut lines, plan.token_needles()) {
+            (Some(lines), Some(filters)) => lines.satisfying(filters, open).map_err(damaged)?,
+            _ => None,
+        };
+        if satisfying.is_none() {
+            let rows = self.rows.iter().map(|candidate| candidate.row());
+            lines = lines.map(|lines| lines.for_rows(rows)).transpose().map_err(damaged)?;
+        }
         let attributes = RowAttributes::new(segment, leaves, self)?;
         let table = segment.stream_table()?;
         let limit = best.map_or(usize::MAX, BestRows::limit);
@@ -292,8 +321,8 @@ impl Decided {
             if chosen.len() == limit {
                 break;
             }
-            let row = candidate.row as usize;
-            if candidate.open {
+            let row = candidate.row();
+            if candidate.open() {
                 stats.lines_searched += 1;
                 let passes = match (&satisfying, &mut lines) {
                     (Some(satisfying), _) => satisfying[row],
@@ -313,37 +342,17 @@ impl Decided {
                     continue;
                 }
             }
-            chosen.push(candidate.row);
+            chosen.push(row as u32);
         }
         chosen.sort_unstable();
         Ok((chosen, lines))
-    }
-
-    /// Which rows whose lines are open satisfy the filters, by row, where that can be told without
-    /// putting lines together.
-    fn satisfying(
-        &self,
-        plan: &CompiledPlan,
-        segment: &LogSegment,
-    ) -> Result<Option<Vec<bool>>, SegmentError> {
-        let (Some(batch), Some(filters)) = (&self.finishing, plan.token_needles()) else {
-            return Ok(None);
-        };
-        if !self.open() {
-            return Ok(None);
-        }
-        let open = self.rows.iter().filter(|candidate| candidate.open);
-        let open = open.map(|candidate| candidate.row as usize);
-        batch
-            .satisfying(segment.pattern_table()?, &self.patterns, filters, open)
-            .map_err(|cause| segment.damaged(COLUMNS, cause))
     }
 
     /// The candidates in the order in which a limit takes them; as they lie when none is in sight.
     fn most_promising_first(&self, best: Option<&BestRows>) -> Vec<Candidate> {
         let mut rows = self.rows.clone();
         let Some(best) = best.filter(|best| best.limit() < rows.len()) else { return rows };
-        let time = |candidate: &Candidate| self.times[candidate.row as usize];
+        let time = |candidate: &Candidate| self.times[candidate.row()];
         match best.direction() {
             Direction::Forward => rows.sort_by_key(time),
             Direction::Backward => rows.sort_by_key(|candidate| std::cmp::Reverse(time(candidate))),
@@ -351,15 +360,12 @@ impl Decided {
         rows
     }
 
-    /// The lines of `rows` in `batch`, whichever way the segment keeps them.
     fn lines<'a>(
         &'a self,
         segment: &'a LogSegment,
         batch: &'a GranuleBatch,
-        rows: impl Iterator<Item = u32>,
     ) -> Result<Lines<'a>, SegmentError> {
-        let table = segment.pattern_table()?;
-        let lines = batch.lines(table, &self.patterns, rows.map(|row| row as usize));
+        let lines = batch.lines(segment.pattern_table()?, &self.patterns);
         lines.map_err(|cause| segment.damaged(COLUMNS, cause))
     }
 
@@ -398,12 +404,12 @@ impl Decided {
         lines: Option<Lines<'_>>,
     ) -> Result<LogBatch, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let mut lines = match (&self.finishing, lines) {
-            (Some(batch), None) if leaves.lines() => {
-                Some(self.lines(segment, batch, chosen.iter().copied())?)
-            }
+        let lines = match (&self.finishing, lines) {
+            (Some(batch), None) if leaves.lines() => Some(self.lines(segment, batch)?),
             (_, lines) => lines.filter(|_| leaves.lines()),
         };
+        let asked = chosen.iter().map(|row| *row as usize);
+        let mut lines = lines.map(|lines| lines.for_rows(asked)).transpose().map_err(damaged)?;
         let attributes = RowAttributes::new(segment, leaves, self)?;
         let table = segment.stream_table()?;
         let mut builder = LogBatchBuilder::new();

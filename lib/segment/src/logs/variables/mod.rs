@@ -16,6 +16,7 @@
 
 mod digits;
 mod masks;
+mod opened;
 mod read;
 mod search;
 mod shapes;
@@ -25,8 +26,9 @@ mod streams;
 mod values;
 mod write;
 
-pub(crate) use read::Variables;
-pub(crate) use search::{TokenNeedle, TokenNeedles, satisfying};
+pub(crate) use opened::Opened;
+pub(crate) use read::{UNREAD, Variables};
+pub(crate) use search::{TokenNeedle, TokenNeedles};
 pub(crate) use write::{GranuleVariables, VariablesWriter};
 
 /// Masks of one slot that are told apart; one byte a value says which.
@@ -47,6 +49,7 @@ mod tests {
 
     use super::*;
     use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable, SlotList};
+    use crate::wire::Malformed;
 
     struct Encoded {
         bytes: Vec<u8>,
@@ -79,6 +82,10 @@ mod tests {
     }
 
     impl Encoded {
+        fn open(&self) -> Result<Opened<'_>, Malformed> {
+            Opened::new(&self.bytes, &self.table, &self.patterns)
+        }
+
         /// Searching tokens finds what searching lines does.
         fn check_search(&self, lines: &[String], needles: &[(bool, Vec<String>)]) {
             let filter = |(negative, needles): &(bool, Vec<String>)| {
@@ -86,9 +93,12 @@ mod tests {
                 TokenNeedles { negative: *negative, needles: needles.collect() }
             };
             let filters: Vec<TokenNeedles> = needles.iter().map(filter).collect();
-            let (encoded, table, patterns) = (&self.bytes, &self.table, &self.patterns);
-            let found = satisfying(encoded, table, patterns, &filters, 0..lines.len()).unwrap();
-            for (line, found) in lines.iter().zip(found) {
+            let mut opened = self.open().unwrap();
+            let found = opened.satisfying(&filters, 0..lines.len()).unwrap();
+            // What was searched can be read as well.
+            let mut read = Variables::open(opened, 0..lines.len()).unwrap();
+            for ((row, line), found) in lines.iter().enumerate().zip(found) {
+                assert_eq!(read.line(row).unwrap(), line);
                 let expected = needles.iter().all(|(negative, needles)| {
                     let mut within =
                         needles.iter().filter(|n| TokenNeedle::new(n.as_bytes()).is_some());
@@ -102,9 +112,7 @@ mod tests {
             // All of them, and one of many.
             for step in [1, 7, lines.len()] {
                 let rows = (0..lines.len()).step_by(step);
-                let mut read =
-                    Variables::open(&self.bytes, &self.table, &self.patterns, rows.clone())
-                        .unwrap();
+                let mut read = Variables::open(self.open().unwrap(), rows.clone()).unwrap();
                 // Backwards too: lines are read in any order.
                 for row in rows.clone().chain(rows.rev()) {
                     assert_eq!(read.line(row).unwrap(), lines[row], "row {row}");
@@ -196,9 +204,8 @@ mod tests {
             }
             for step in [1, 7] {
                 let rows = (0..lines.len()).step_by(step);
-                let (bytes, table) = (&encoded.bytes, &encoded.table);
-                let opened = Variables::open(bytes, table, &encoded.patterns, rows.clone());
-                if let Ok(mut read) = opened {
+                let opened = encoded.open();
+                if let Ok(mut read) = opened.and_then(|o| Variables::open(o, rows.clone())) {
                     let whole = rows.clone().filter(|row| read.line(*row).is_ok()).count();
                     prop_assert!(whole <= rows.len());
                 }

@@ -1,7 +1,7 @@
 //! Putting lines together again.
 //!
-//! Opening a granule decompresses its streams and finds out where the values of each slot begin that
-//! the rows asked for have; a line is then put together from any of these rows, into a buffer that
+//! Opening a granule to read decompresses its streams and finds out where the values of each slot
+//! begin that the rows asked for have; a line is then put together from any of these rows, into a buffer that
 //! is used again.
 //!
 //! What always holds: every place is checked before it is read; what does not fit is
@@ -10,14 +10,17 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::opened::Opened;
 use super::shapes::Shapes;
 use super::slot::StoredSlot;
-use super::streams::Streams;
 use super::values::Values;
 use super::{CHOICES_MAX, STREAM_BYTES_MAX};
 use crate::logs::pattern::{NO_PATTERN, PatternTable};
 use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
+
+pub(crate) const UNREAD: Malformed =
+    Malformed("a line was not asked for when its granule was opened");
 
 pub(super) const CUT_SHORT: Malformed = Malformed("its variables are fewer than its rows need");
 
@@ -85,37 +88,35 @@ pub(super) struct Cursor {
 }
 
 impl<'a> Variables<'a> {
-    /// Opens what [`super::VariablesWriter::encode`] wrote for rows of these patterns, as far as
-    /// the lines of `rows` take.
+    /// Goes on to read, as far as the lines of `rows` take.
     pub(crate) fn open(
-        encoded: &'a [u8],
-        table: &'a PatternTable,
-        patterns: &'a [u32],
+        opened: Opened<'a>,
         rows: impl Iterator<Item = usize>,
     ) -> Result<Self, Malformed> {
-        let streams = Streams::open(encoded)?;
-        let masks = streams.masks.plain()?;
-        let shapes = Shapes::of(table, patterns)?;
+        let Opened { table, patterns, shapes, masks, mask_bytes, streams } = opened;
         let wanted = shapes.of_rows(patterns, rows);
         let asked = shapes.shapes.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
         let rows_asked: usize = asked.map(|(shape, _)| shape.rows.len()).sum();
-        let (slots, lengths) = (streams.slots.plain()?, streams.lengths.plain()?);
-        let mut opened = Self {
+        let whole = patterns.len() <= 2 * rows_asked;
+        let (slots, lengths) = (streams.slots.into_plain()?, streams.lengths.into_plain()?);
+        let (repetitive, packed) =
+            (streams.repetitive.into_plain()?, streams.half_bytes.into_plain()?);
+        let mut variables = Self {
             table,
             patterns,
             shapes,
             slots: Vec::new(),
-            masks: Mask::all(&masks)?,
+            masks,
             bytes: Bytes {
-                masks,
-                choices: streams.choices.plain()?,
-                text: streams.text.plain()?,
-                values: Values::open(streams, patterns.len() <= 2 * rows_asked)?,
+                masks: mask_bytes,
+                choices: streams.choices.into_plain()?,
+                text: streams.text.into_plain()?,
+                values: Values::open(streams.random, repetitive, packed, whole)?,
             },
             line: Pieces::default(),
         };
-        opened.read_slots(&slots, &lengths, &wanted)?;
-        Ok(opened)
+        variables.read_slots(&slots, &lengths, &wanted)?;
+        Ok(variables)
     }
 
     /// The line of `row`.
@@ -246,13 +247,13 @@ impl<'a> Variables<'a> {
         let first = cursor.choices;
         cursor.choices = add(first, rows, 1)?;
         let picked = self.bytes.choices.get(first..cursor.choices).ok_or(CUT_SHORT)?;
-        if picked.iter().any(|choice| masks.len() <= usize::from(*choice)) {
+        if wanted && picked.iter().any(|choice| masks.len() <= usize::from(*choice)) {
             return Err(NO_SUCH_MASK);
         }
         let mut starts = Vec::new();
         // Words have no digits to look for.
         if widths.iter().any(|width| 0 < *width) {
-            let width: usize = picked.iter().map(|choice| widths[usize::from(*choice)]).sum();
+            let width = width_of(picked, &widths, masks.len());
             let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
             let start = *next;
             *next = add(start, 1, width)?;
@@ -279,9 +280,7 @@ fn texts(
     cursor: &mut Cursor,
 ) -> Result<Slot, Malformed> {
     if !wanted {
-        for _ in 0..rows {
-            cursor.text = add(cursor.text, 1, lengths.number()?)?;
-        }
+        cursor.text = add(cursor.text, 1, lengths.sum(rows)?)?;
         return Ok(Slot::UNREAD);
     }
     let mut starts = Vec::with_capacity(rows + 1);
@@ -291,6 +290,15 @@ fn texts(
         starts.push(cursor.text as u32);
     }
     Ok(Slot { kind: Kind::Text, starts })
+}
+
+/// How many digits the values take that picked from `masks` masks, which have so many each.
+pub(super) fn width_of(picked: &[u8], widths: &[usize; CHOICES_MAX], masks: usize) -> usize {
+    let first = widths[0];
+    if widths[..masks].iter().all(|width| *width == first) {
+        return picked.len() * first;
+    }
+    picked.iter().map(|choice| widths[usize::from(*choice)]).sum()
 }
 
 pub(super) const NO_SUCH_MASK: Malformed = Malformed("a slot names a mask that is not there");
@@ -335,7 +343,7 @@ impl Slot {
         line: &mut Pieces,
     ) -> Result<(), Malformed> {
         match &self.kind {
-            Kind::Unread => Err(Malformed("a line was not asked for when its granule was opened")),
+            Kind::Unread => Err(UNREAD),
             Kind::Digits { start, length } => {
                 put(line, &bytes.values.digits, start + rank * length, *length)
             }

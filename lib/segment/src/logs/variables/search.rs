@@ -8,18 +8,17 @@
 //!
 //! What always holds: what is found is what a search of the whole lines finds.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
-use super::read::{CUT_SHORT, Cursor, Mask, NO_SUCH_MASK, add};
-use super::shapes::{Shape, Shapes};
+use super::opened::Opened;
+use super::read::{CUT_SHORT, Cursor, NO_SUCH_MASK, add, width_of};
+use super::shapes::Shape;
 use super::slot::StoredSlot;
-use super::streams::Streams;
+use super::streams::{Streams, spelled_out};
 use super::values::to_rows;
-use crate::logs::pattern::PatternTable;
 use crate::logs::token::{ByteClass, class};
 use crate::wire::{Malformed, Reader};
 
@@ -110,57 +109,47 @@ impl TokenNeedle {
     }
 }
 
-/// Which of `rows` satisfy all `filters`, by row of the granule; others are false. `encoded` is
-/// what [`super::VariablesWriter::encode`] wrote for rows of these patterns.
-pub(crate) fn satisfying(
-    encoded: &[u8],
-    table: &PatternTable,
-    patterns: &[u32],
-    filters: &[TokenNeedles],
-    rows: impl Iterator<Item = usize> + Clone,
-) -> Result<Vec<bool>, Malformed> {
-    let shapes = Shapes::of(table, patterns)?;
-    let wanted = shapes.of_rows(patterns, rows.clone());
-    let mut search = Search::open(encoded, table, &shapes, &wanted)?;
-    // Of the rows by pattern.
-    let mut passing = vec![true; patterns.len()];
-    let mut hits = vec![false; patterns.len()];
-    for filter in filters {
-        hits.fill(false);
-        for needle in &filter.needles {
-            search.find(needle, &mut hits)?;
+impl Opened<'_> {
+    /// Which of `rows` satisfy all `filters`, by row of the granule; others are false.
+    pub(crate) fn satisfying(
+        &mut self,
+        filters: &[TokenNeedles],
+        rows: impl Iterator<Item = usize> + Clone,
+    ) -> Result<Vec<bool>, Malformed> {
+        let patterns = self.patterns;
+        let wanted = self.shapes.of_rows(patterns, rows.clone());
+        self.streams.slots.load()?;
+        self.streams.text.load()?;
+        let mut search = Search { opened: self, wanted: &wanted, digits: None, half_bytes: None };
+        // Of the rows by pattern.
+        let mut passing = vec![true; patterns.len()];
+        let mut hits = vec![false; patterns.len()];
+        for filter in filters {
+            hits.fill(false);
+            for needle in &filter.needles {
+                search.find(needle, &mut hits)?;
+            }
+            let outcomes = passing.iter_mut().zip(&hits);
+            outcomes.for_each(|(passing, hit)| *passing &= *hit != filter.negative);
         }
-        let outcomes = passing.iter_mut().zip(&hits);
-        outcomes.for_each(|(passing, hit)| *passing &= *hit != filter.negative);
+        let shapes = &self.shapes;
+        let mut satisfying = vec![false; patterns.len()];
+        for row in rows {
+            let first = shapes.shapes[shapes.place(patterns[row])].rows.start;
+            satisfying[row] = passing[first + shapes.ranks[row] as usize];
+        }
+        Ok(satisfying)
     }
-    let mut satisfying = vec![false; patterns.len()];
-    for row in rows {
-        let first = shapes.shapes[shapes.place(patterns[row])].rows.start;
-        satisfying[row] = passing[first + shapes.ranks[row] as usize];
-    }
-    Ok(satisfying)
 }
 
-/// A granule's variables, opened as far as needles ask for them.
-struct Search<'a> {
-    table: &'a PatternTable,
-    shapes: &'a Shapes,
+/// A search under way in a granule whose slots and text are loaded.
+struct Search<'s, 'a> {
+    opened: &'s mut Opened<'a>,
     /// By shape: whether its rows are asked for.
-    wanted: &'a [bool],
-    masks: Vec<Mask>,
-    mask_bytes: Cow<'a, [u8]>,
-    slots: Cow<'a, [u8]>,
-    text: Cow<'a, [u8]>,
-    choices: Option<Cow<'a, [u8]>>,
-    streams: Streams<'a>,
-    digits: Option<Digits<'a>>,
+    wanted: &'s [bool],
+    /// The random ones, as soon as a needle asks for them; the repetitive ones are loaded then.
+    digits: Option<Vec<u8>>,
     half_bytes: Option<Vec<u8>>,
-}
-
-/// Random digits and repetitive ones.
-struct Digits<'a> {
-    random: Vec<u8>,
-    repetitive: Cow<'a, [u8]>,
 }
 
 /// Where one needle is, as far as whole streams tell.
@@ -171,67 +160,50 @@ struct Sight {
     half_bytes: bool,
 }
 
-impl<'a> Search<'a> {
-    fn open(
-        encoded: &'a [u8],
-        table: &'a PatternTable,
-        shapes: &'a Shapes,
-        wanted: &'a [bool],
-    ) -> Result<Self, Malformed> {
-        let streams = Streams::open(encoded)?;
-        let mask_bytes = streams.masks.plain()?;
-        Ok(Self {
-            table,
-            shapes,
-            wanted,
-            masks: Mask::all(&mask_bytes)?,
-            mask_bytes,
-            slots: streams.slots.plain()?,
-            text: streams.text.plain()?,
-            choices: None,
-            streams,
-            digits: None,
-            half_bytes: None,
-        })
-    }
-
+impl Search<'_, '_> {
     /// Marks the rows wanted, in the order of their patterns, that have the needle.
     fn find(&mut self, needle: &TokenNeedle, hits: &mut Hits) -> Result<(), Malformed> {
         for shape in self.wanted_shapes() {
-            let pattern = self.table.get(shape.pattern).unwrap_or_default();
+            let pattern = self.opened.table.get(shape.pattern).unwrap_or_default();
             if needle.finder.find(pattern).is_some() {
                 hits[shape.rows.clone()].fill(true);
             }
         }
         let sight = self.look(needle)?;
         if !sight.masks.is_empty() || sight.text || sight.half_bytes {
-            if self.choices.is_none() {
-                self.choices = Some(self.streams.choices.plain()?);
+            self.opened.streams.choices.load()?;
+            if sight.text {
+                self.opened.streams.lengths.load()?;
             }
             self.find_in_slots(needle, &sight, hits)?;
         }
         Ok(())
     }
 
-    fn wanted_shapes(&self) -> impl Iterator<Item = &'a Shape> {
-        self.shapes.shapes.iter().zip(self.wanted).filter(|(_, wanted)| **wanted).map(|(s, _)| s)
+    fn wanted_shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.opened
+            .shapes
+            .shapes
+            .iter()
+            .zip(self.wanted)
+            .filter(|(_, wanted)| **wanted)
+            .map(|(s, _)| s)
     }
 
     /// Looks through whole streams, those that could have the needle.
     fn look(&mut self, needle: &TokenNeedle) -> Result<Sight, Malformed> {
         let masks = self.masks_with(needle);
         if self.digits.is_none() && !masks.is_empty() && !needle.digits.is_empty() {
-            let (random, repetitive) =
-                (self.streams.all_random_digits()?, self.streams.repetitive.plain()?);
-            self.digits = Some(Digits { random, repetitive });
+            self.opened.streams.repetitive.load()?;
+            self.digits = Some(self.opened.streams.random.all()?);
         }
         if self.half_bytes.is_none() && needle.hex {
-            self.half_bytes = Some(self.streams.all_half_bytes()?);
+            self.half_bytes = Some(spelled_out(self.opened.streams.half_bytes.load()?));
         }
         let half_bytes = self.half_bytes.as_deref().filter(|_| needle.hex);
         Ok(Sight {
             masks,
-            text: needle.finder.find(&self.text).is_some(),
+            text: needle.finder.find(self.opened.streams.text.plain()).is_some(),
             half_bytes: half_bytes.is_some_and(|bytes| needle.finder.find(bytes).is_some()),
         })
     }
@@ -239,15 +211,25 @@ impl<'a> Search<'a> {
     fn masks_with(&self, needle: &TokenNeedle) -> Vec<Vec<usize>> {
         let mut places = Vec::new();
         let mut from = 0;
-        while let Some(at) = needle.mask.find(&self.mask_bytes[from..]).map(|at| from + at) {
-            let number = self.masks.partition_point(|mask| mask.range.end <= at);
-            let Some(mask) = self.masks.get(number) else { break };
-            places.resize(self.masks.len(), Vec::new());
+        let Opened { masks, mask_bytes, .. } = &*self.opened;
+        while let Some(at) = needle.mask.find(&mask_bytes[from..]).map(|at| from + at) {
+            let number = masks.partition_point(|mask| mask.range.end <= at);
+            let Some(mask) = masks.get(number) else { break };
+            places.resize(masks.len(), Vec::new());
             // A length before a mask may look like a character of the needle.
-            places[number] = needle.places(&self.mask_bytes[mask.range.clone()]);
+            places[number] = needle.places(&mask_bytes[mask.range.clone()]);
             from = mask.range.end.max(at + 1);
         }
         places
+    }
+
+    /// The random or the repetitive digits, if any needle asked for them.
+    fn digits(&self, repeats: bool) -> &[u8] {
+        if repeats {
+            self.opened.streams.repetitive.plain()
+        } else {
+            self.digits.as_deref().unwrap_or_default()
+        }
     }
 
     fn find_in_slots(
@@ -256,20 +238,20 @@ impl<'a> Search<'a> {
         sight: &Sight,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let lengths = if sight.text { self.streams.lengths.plain()? } else { Cow::default() };
-        let mut slots = Reader::new(&self.slots);
+        let Streams { slots, lengths, .. } = &self.opened.streams;
+        let mut slots = Reader::new(slots.plain());
         let mut walk = Walk {
             search: self,
             needle,
             sight,
-            lengths: Reader::new(&lengths),
+            lengths: Reader::new(lengths.plain()),
             with_digits: !needle.digits.is_empty() && !sight.masks.is_empty(),
             cursor: Cursor::default(),
             starts: Vec::new(),
             scratch: Vec::new(),
         };
         let mut masks = Vec::new();
-        for (shape, wanted) in self.shapes.shapes.iter().zip(self.wanted) {
+        for (shape, wanted) in self.opened.shapes.shapes.iter().zip(self.wanted) {
             for _ in shape.slots.clone() {
                 let hits = wanted.then(|| &mut hits[shape.rows.clone()]);
                 let slot = StoredSlot::read(&mut slots, &mut masks)?;
@@ -281,11 +263,11 @@ impl<'a> Search<'a> {
 }
 
 /// One pass over the slots for one needle.
-struct Walk<'a> {
-    search: &'a Search<'a>,
-    needle: &'a TokenNeedle,
-    sight: &'a Sight,
-    lengths: Reader<'a>,
+struct Walk<'w, 's, 'a> {
+    search: &'w Search<'s, 'a>,
+    needle: &'w TokenNeedle,
+    sight: &'w Sight,
+    lengths: Reader<'w>,
     /// Whether digits decide.
     with_digits: bool,
     cursor: Cursor,
@@ -293,7 +275,7 @@ struct Walk<'a> {
     scratch: Vec<u8>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_, '_> {
     /// Steps over the next slot, which has `rows` values, and searches it if it is wanted; `masks`
     /// are those of one with choices.
     fn slot(
@@ -313,16 +295,19 @@ impl Walk<'_> {
     }
 
     fn texts(&mut self, rows: usize, hits: Option<&mut Hits>) -> Result<(), Malformed> {
+        let text = self.search.opened.streams.text.plain();
+        let Some(hits) = hits else {
+            self.cursor.text = add(self.cursor.text, 1, self.lengths.sum(rows)?)?;
+            return Ok(());
+        };
         self.starts.clear();
         self.starts.push(self.cursor.text);
         for _ in 0..rows {
             self.cursor.text = add(self.cursor.text, 1, self.lengths.number()?)?;
             self.starts.push(self.cursor.text);
         }
-        let text = self.search.text.get(..self.cursor.text).ok_or(CUT_SHORT)?;
-        if let Some(hits) = hits {
-            self.needle.find_in_texts(text, &self.starts, hits);
-        }
+        let text = text.get(..self.cursor.text).ok_or(CUT_SHORT)?;
+        self.needle.find_in_texts(text, &self.starts, hits);
         Ok(())
     }
 
@@ -352,7 +337,7 @@ impl Walk<'_> {
         repeats: bool,
         hits: Option<&mut Hits>,
     ) -> Result<(), Malformed> {
-        let mask = self.search.masks.get(number).ok_or(NO_SUCH_MASK)?;
+        let mask = self.search.opened.masks.get(number).ok_or(NO_SUCH_MASK)?;
         let column = self.digits(rows, mask.digits, repeats)?;
         let places = self.sight.places(number);
         let Some(hits) = hits.filter(|_| !places.is_empty()) else { return Ok(()) };
@@ -360,8 +345,7 @@ impl Walk<'_> {
             hits.fill(true);
             return Ok(());
         }
-        let all = self.search.digits.as_ref().ok_or(CUT_SHORT)?;
-        let mut column = all.of(repeats).get(column).ok_or(CUT_SHORT)?;
+        let mut column = self.search.digits(repeats).get(column).ok_or(CUT_SHORT)?;
         if repeats {
             self.scratch.clear();
             self.scratch.extend_from_slice(column);
@@ -387,7 +371,7 @@ impl Walk<'_> {
     ) -> Result<(), Malformed> {
         let start = self.cursor.choices;
         self.cursor.choices = add(start, rows, 1)?;
-        let choices = self.search.choices.as_deref().unwrap_or_default();
+        let choices = self.search.opened.streams.choices.plain();
         let picked = choices.get(start..self.cursor.choices).ok_or(CUT_SHORT)?;
         let seen = masks.iter().any(|mask| !self.sight.places(*mask).is_empty());
         let hits = hits.filter(|_| seen);
@@ -404,13 +388,12 @@ impl Walk<'_> {
         }
         let mut widths = [0; CHOICES_MAX];
         for (width, mask) in widths.iter_mut().zip(masks) {
-            *width = self.search.masks.get(*mask).ok_or(NO_SUCH_MASK)?.digits;
+            *width = self.search.opened.masks.get(*mask).ok_or(NO_SUCH_MASK)?.digits;
         }
-        let width: usize = picked.iter().map(|choice| widths[usize::from(*choice)]).sum();
+        let width = width_of(picked, &widths, masks.len().min(CHOICES_MAX));
         let digits = self.digits(1, width, repeats)?;
         let Some(hits) = hits else { return Ok(()) };
-        let all = self.search.digits.as_ref().ok_or(CUT_SHORT)?;
-        let mut rest = all.of(repeats).get(digits).ok_or(CUT_SHORT)?;
+        let mut rest = self.search.digits(repeats).get(digits).ok_or(CUT_SHORT)?;
         for (choice, hit) in picked.iter().zip(hits) {
             let (digits, behind) =
                 rest.split_at_checked(widths[usize::from(*choice)]).ok_or(CUT_SHORT)?;
@@ -438,11 +421,5 @@ impl Walk<'_> {
 impl Sight {
     fn places(&self, mask: usize) -> &[usize] {
         self.masks.get(mask).map_or(&[], Vec::as_slice)
-    }
-}
-
-impl Digits<'_> {
-    fn of(&self, repeats: bool) -> &[u8] {
-        if repeats { &self.repetitive } else { &self.random }
     }
 }

@@ -1,4 +1,4 @@
-//! The streams that a granule's variables are made of, each decompressed when it is wanted.
+//! The streams that a granule's variables are made of, each decompressed once, when it is wanted.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,76 +6,60 @@ use std::ops::Range;
 use super::{STREAM_BYTES_MAX, digits};
 use crate::wire::{self, Malformed, Reader};
 
-/// Everything [`super::VariablesWriter::encode`] wrote, in its order.
+/// What [`super::VariablesWriter::encode`] wrote after the masks, in its order.
 #[derive(Debug)]
 pub(super) struct Streams<'a> {
-    pub(super) masks: Stream<'a>,
     pub(super) slots: Stream<'a>,
     pub(super) choices: Stream<'a>,
     pub(super) repetitive: Stream<'a>,
     pub(super) lengths: Stream<'a>,
     pub(super) text: Stream<'a>,
-    half_bytes: Stream<'a>,
-    /// How many random digits there are, and they themselves.
-    pub(super) random: usize,
-    packed_digits: &'a [u8],
+    pub(super) half_bytes: Stream<'a>,
+    pub(super) random: RandomDigits<'a>,
 }
 
+/// The digits that are packed rather than compressed.
 #[derive(Clone, Copy, Debug)]
+pub(super) struct RandomDigits<'a> {
+    pub(super) count: usize,
+    packed: &'a [u8],
+}
+
+#[derive(Debug)]
 pub(super) struct Stream<'a> {
     length: usize,
     stored: &'a [u8],
+    plain: Option<Cow<'a, [u8]>>,
 }
 
 impl<'a> Streams<'a> {
-    pub(super) fn open(encoded: &'a [u8]) -> Result<Self, Malformed> {
+    /// The masks, and the streams that need them.
+    pub(super) fn open(encoded: &'a [u8]) -> Result<(Stream<'a>, Self), Malformed> {
         let mut reader = Reader::new(encoded);
-        Ok(Self {
-            masks: Stream::read(&mut reader)?,
+        let masks = Stream::read(&mut reader)?;
+        let streams = Self {
             slots: Stream::read(&mut reader)?,
             choices: Stream::read(&mut reader)?,
             repetitive: Stream::read(&mut reader)?,
             lengths: Stream::read(&mut reader)?,
             text: Stream::read(&mut reader)?,
             half_bytes: Stream::read(&mut reader)?,
-            random: reader.number()?,
-            packed_digits: reader.into_rest(),
-        })
+            random: RandomDigits { count: reader.number()?, packed: reader.into_rest() },
+        };
+        Ok((masks, streams))
     }
+}
 
-    /// How many characters all half-bytes are.
-    pub(super) fn half_byte_characters(&self) -> usize {
-        self.half_bytes.length * 2
-    }
-
-    /// All half-bytes as text, two characters a byte.
-    pub(super) fn all_half_bytes(&self) -> Result<Vec<u8>, Malformed> {
-        let packed = self.half_bytes.plain()?;
-        let mut out = vec![0; packed.len() * 2];
-        for (two, byte) in out.chunks_exact_mut(2).zip(&*packed) {
-            two.copy_from_slice(&HALVES[usize::from(*byte)]);
-        }
-        Ok(out)
-    }
-
-    /// Half-bytes as they are stored.
-    pub(super) fn packed_half_bytes(&self) -> Result<Cow<'a, [u8]>, Malformed> {
-        self.half_bytes.plain()
-    }
-
-    pub(super) fn all_random_digits(&self) -> Result<Vec<u8>, Malformed> {
+impl RandomDigits<'_> {
+    pub(super) fn all(self) -> Result<Vec<u8>, Malformed> {
         let mut out = Vec::new();
-        digits::unpack(self.packed_digits, self.random, 0..self.random, &mut out)?;
+        self.some(0..self.count, &mut out)?;
         Ok(out)
     }
 
     /// Appends some of the random digits to `out`.
-    pub(super) fn random_digits(
-        &self,
-        range: Range<usize>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
-        digits::unpack(self.packed_digits, self.random, range, out)
+    pub(super) fn some(self, range: Range<usize>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        digits::unpack(self.packed, self.count, range, out)
     }
 }
 
@@ -85,16 +69,45 @@ impl<'a> Stream<'a> {
         if STREAM_BYTES_MAX < length {
             return Err(Malformed("it is larger than this version ever writes"));
         }
-        Ok(Self { length, stored: reader.bytes()? })
+        Ok(Self { length, stored: reader.bytes()?, plain: None })
     }
 
-    pub(super) fn plain(self) -> Result<Cow<'a, [u8]>, Malformed> {
+    /// Its bytes, which [`Stream::plain`] has from then on.
+    pub(super) fn load(&mut self) -> Result<&[u8], Malformed> {
+        if self.plain.is_none() {
+            self.plain = Some(self.unpacked()?);
+        }
+        Ok(self.plain())
+    }
+
+    /// Its bytes, if they were loaded.
+    pub(super) fn plain(&self) -> &[u8] {
+        self.plain.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn into_plain(mut self) -> Result<Cow<'a, [u8]>, Malformed> {
+        match self.plain.take() {
+            Some(plain) => Ok(plain),
+            None => self.unpacked(),
+        }
+    }
+
+    fn unpacked(&self) -> Result<Cow<'a, [u8]>, Malformed> {
         if self.stored.len() == self.length {
             return Ok(Cow::Borrowed(self.stored));
         }
         let plain = wire::unpack(self.stored, self.length);
         plain.map(Cow::Owned).map_err(|_| Malformed("its variables do not decompress"))
     }
+}
+
+/// Half-bytes as text, two characters a byte.
+pub(super) fn spelled_out(half_bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; half_bytes.len() * 2];
+    for (two, byte) in out.chunks_exact_mut(2).zip(half_bytes) {
+        two.copy_from_slice(&HALVES[usize::from(*byte)]);
+    }
+    out
 }
 
 /// The two characters of every byte.

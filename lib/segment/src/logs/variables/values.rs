@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::read::CUT_SHORT;
-use super::streams::{HALVES, Streams};
+use super::streams::{HALVES, RandomDigits, spelled_out};
 use crate::wire::Malformed;
 
 #[derive(Debug)]
 pub(super) struct Values<'a> {
-    streams: Streams<'a>,
+    random: RandomDigits<'a>,
     /// Whether everything is spelled out; then ranges of the streams are ranges here.
     whole: bool,
     /// When whole: the random ones, then the repetitive ones.
@@ -26,34 +26,28 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn open(streams: Streams<'a>, whole: bool) -> Result<Self, Malformed> {
-        let repetitive = streams.repetitive.plain()?;
-        if !repetitive.iter().all(u8::is_ascii_digit) {
+    pub(super) fn open(
+        random: RandomDigits<'a>,
+        repetitive: Cow<'a, [u8]>,
+        packed: Cow<'a, [u8]>,
+        whole: bool,
+    ) -> Result<Self, Malformed> {
+        // All of them without a branch.
+        if !repetitive.iter().fold(true, |digits, byte| digits & byte.is_ascii_digit()) {
             return Err(Malformed("it has digits above nine"));
         }
-        let mut values = Self {
-            whole,
-            digits: Vec::new(),
-            half_bytes: Vec::new(),
-            repetitive,
-            packed: Cow::default(),
-            scratch: Vec::new(),
-            streams,
-        };
+        let (mut digits, mut half_bytes) = (Vec::new(), Vec::new());
         if whole {
-            values.digits = values.streams.all_random_digits()?;
-            values.digits.extend_from_slice(&values.repetitive);
-            values.half_bytes = values.streams.all_half_bytes()?;
-        } else {
-            values.packed = values.streams.packed_half_bytes()?;
+            digits = random.all()?;
+            digits.extend_from_slice(&repetitive);
+            half_bytes = spelled_out(&packed);
         }
-        Ok(values)
+        Ok(Self { random, whole, digits, half_bytes, repetitive, packed, scratch: Vec::new() })
     }
 
     /// How many random digits, repetitive digits and characters of half-bytes there are.
     pub(super) fn totals(&self) -> (usize, usize, usize) {
-        let half_bytes = self.streams.half_byte_characters();
-        (self.streams.random, self.repetitive.len(), half_bytes)
+        (self.random.count, self.repetitive.len(), 2 * self.packed.len())
     }
 
     /// Where in `digits` these random or repetitive digits are.
@@ -63,14 +57,14 @@ impl<'a> Values<'a> {
         repetitive: bool,
     ) -> Result<usize, Malformed> {
         if self.whole {
-            let before = if repetitive { self.streams.random } else { 0 };
+            let before = if repetitive { self.random.count } else { 0 };
             return Ok(before + range.start);
         }
         let start = self.digits.len();
         if repetitive {
             self.digits.extend_from_slice(self.repetitive.get(range).ok_or(CUT_SHORT)?);
         } else {
-            self.streams.random_digits(range, &mut self.digits)?;
+            self.random.some(range, &mut self.digits)?;
         }
         Ok(start)
     }
