@@ -14,6 +14,10 @@ mod stage;
 
 use clap::{Parser, Subcommand};
 
+/// As in the released binary, for the stages in this process.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(about = "Measure Millrace, and other systems beside it")]
 struct Arguments {
