@@ -186,7 +186,7 @@ impl Rows {
         Summary { checksum: self.hasher.0.digest(), ..self.summary }
     }
 
-    /// What to search this corpus for; the unique token is there once all rows were made.
+    /// What to search this corpus for; the unique ids are there once all rows were made.
     pub fn needles(&self) -> &Needles {
         &self.needles
     }
@@ -207,9 +207,7 @@ impl Rows {
         self.summary.count(line, made.marks);
         self.hasher.0.update(line.as_bytes());
         self.hasher.0.update(b"\n");
-        if self.needles.unique.is_empty() && self.plan.bytes / 5 * 3 < self.summary.raw_bytes {
-            self.needles.look_for_unique(line);
-        }
+        self.needles.look_for_unique(line, &self.plan, self.summary.raw_bytes);
         Some(Row { stream: made.stream as usize, time_ns: made.time_ns, line })
     }
 }
@@ -424,8 +422,11 @@ mod tests {
             }
             let needles = rows.needles();
             let having = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
-            let unique = having(&needles.unique);
-            assert!((1..=40).contains(&unique), "{kind:?}: {needles:?} {unique}");
+            assert_eq!(needles.unique.len(), 4, "{kind:?}: {needles:?}");
+            for id in &needles.unique {
+                let unique = having(id);
+                assert!((1..=40).contains(&unique), "{kind:?}: {needles:?} {unique}");
+            }
             assert!(lines.len() / 200 < having(needles.common), "{kind:?}: {needles:?}");
             assert_eq!(having(needles.absent_word), 0);
             assert_eq!(having(needles.absent_part), 0);

@@ -49,7 +49,10 @@ pub fn named(needles: &Needles) -> Vec<Question> {
     vec![
         question("word_histogram_by_minute", word(needles.common), Want::PerMinute),
         question("level_histogram", Search::Everything, Want::PerMinuteAndLevel),
-        question("unique_token", word(&needles.unique), hundred),
+        question("unique_token", word(needles.unique(3)), hundred),
+        question("unique_token_at_1_5", word(needles.unique(1)), hundred),
+        question("unique_token_at_2_5", word(needles.unique(2)), hundred),
+        question("unique_token_at_4_5", word(needles.unique(4)), hundred),
         question("newest_100_common_word", word(needles.common), hundred),
         question("absent_word", word(needles.absent_word), hundred),
         question("absent_substring", text(needles.absent_part), hundred),

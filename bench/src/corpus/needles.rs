@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::CorpusKind;
+use super::{CorpusKind, CorpusPlan};
 
 /// Texts whose place in the corpus is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,13 +15,22 @@ pub struct Needles {
     pub absent_part: &'static str,
     /// A regular expression that looks at digits, so that lines must be read.
     pub regex: &'static str,
-    /// An id on one line or one burst of lines, from about three fifths of the corpus; empty
-    /// before.
-    pub unique: String,
+    /// Ids on one line or one burst of lines each, from about one, two, three and four fifths of
+    /// the corpus: what one of them costs depends on what others it is mistaken for. Fewer before.
+    pub unique: Vec<String>,
 }
 
-/// Ids shorter than this are too likely to come again by chance.
-const UNIQUE_BYTES_MIN: usize = 16;
+/// Parts of a corpus; the lines with [`Needles::unique`] are where all but the last of them end.
+const PLACES: u64 = 5;
+
+/// Ids shorter than this are too likely to come again. In *real*, so are those of 16 characters: keys
+/// of libraries, on many lines.
+const fn unique_bytes_min(kind: CorpusKind) -> usize {
+    match kind {
+        CorpusKind::Real => 17,
+        CorpusKind::K8s | CorpusKind::Access | CorpusKind::Wide => 16,
+    }
+}
 
 impl Needles {
     pub(super) fn of(kind: CorpusKind) -> Self {
@@ -31,24 +40,34 @@ impl Needles {
             CorpusKind::Wide => ("changed", "changed by 1[0-9]{4}7"),
             CorpusKind::Real => ("error", "port [0-9]{3}7|time: [0-9]\\.[0-9]*77"),
         };
-        Self { common, absent_word: "quixotry", absent_part: "zqvxj", regex, unique: String::new() }
+        Self { common, absent_word: "quixotry", absent_part: "zqvxj", regex, unique: Vec::new() }
     }
 
-    /// Takes the longest id of the line, if it is long enough.
-    pub(super) fn look_for_unique(&mut self, line: &str) {
+    /// Takes the longest id of the line, if it is long enough and the next one's place is reached
+    /// with `made` bytes.
+    pub(super) fn look_for_unique(&mut self, line: &str, plan: &CorpusPlan, made: u64) {
+        let place = self.unique.len() as u64 + 1;
+        if place == PLACES || made <= plan.bytes / PLACES * place {
+            return;
+        }
         let tokens = line.split(|c: char| !c.is_ascii_alphanumeric());
         let ids = tokens.filter(|token| token.bytes().any(|b| b.is_ascii_digit()));
         if let Some(longest) = ids.max_by_key(|token| token.len())
-            && UNIQUE_BYTES_MIN <= longest.len()
+            && unique_bytes_min(plan.kind) <= longest.len()
         {
-            longest.clone_into(&mut self.unique);
+            self.unique.push(longest.to_owned());
         }
     }
 
-    /// Three characters with a digit in them from inside the unique id: in so many ids that only
+    /// The unique id from so many fifths of the corpus; empty when there is none.
+    pub fn unique(&self, fifths: usize) -> &str {
+        fifths.checked_sub(1).and_then(|at| self.unique.get(at)).map_or("", String::as_str)
+    }
+
+    /// Three characters with a digit in them from inside a unique id: in so many ids that only
     /// lines can tell where.
     pub fn part(&self) -> String {
-        let characters: Vec<char> = self.unique.chars().collect();
+        let characters: Vec<char> = self.unique(3).chars().collect();
         let windows = characters.windows(3).skip(1);
         let mut inner = windows.take(characters.len().saturating_sub(4));
         let found = inner.find(|window| window.iter().any(char::is_ascii_digit));

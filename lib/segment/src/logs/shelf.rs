@@ -130,7 +130,8 @@ impl<'a> Shelved<'a> {
         let shelf = self.shelf;
         shelf.attributes[range].iter().map(|attribute| {
             let Attribute { start, name_end, end } = *attribute;
-            (&shelf.text[start..name_end], &shelf.text[name_end..end])
+            let text = |range| shelf.text.get(range).unwrap_or_default();
+            (text(start..name_end), text(name_end..end))
         })
     }
 }
