@@ -72,6 +72,7 @@ impl Scanner {
     ) -> std::io::Result<Self> {
         let jobs_max = JOBS_PER_QUERY_MAX * section.concurrency;
         let cpu = CpuPool::named("scan", section.scan_threads_resolved(), jobs_max)?;
+        let (footers_max, bytes_max) = (section.footers_max, section.footers_bytes_max / 2);
         Ok(Self {
             shared: Arc::new(Shared {
                 section: section.clone(),
@@ -79,8 +80,8 @@ impl Scanner {
                 cpu: Arc::new(cpu),
                 pins: Pins::new(catalog, Arc::clone(&clock), section.catalog_refresh()),
                 recent: Recent::new(section),
-                log_footers: Footers::new(section.footers_max, section.footers_bytes_max / 2),
-                sample_footers: Footers::new(section.footers_max, section.footers_bytes_max / 2),
+                log_footers: Footers::new(footers_max, bytes_max, |log, _| log.held_bytes()),
+                sample_footers: Footers::new(footers_max, bytes_max, |_, expected| expected),
                 clock,
             }),
         })

@@ -220,6 +220,14 @@ impl PatternTable {
         (&self.placeholders[start..self.placeholder_ends[at] as usize], self.ends[at])
     }
 
+    /// Bytes of memory it takes.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let numbers = self.placeholders.capacity() + self.placeholder_ends.capacity();
+        let ends = self.ends.capacity() * size_of::<usize>();
+        let bytes = self.bytes.capacity() + self.widened.capacity();
+        (bytes + ends + numbers * size_of::<u32>()) as u64
+    }
+
     /// Where in [`PatternTable::bytes`] each pattern ends, in order.
     pub(crate) fn ends(&self) -> &[usize] {
         &self.ends

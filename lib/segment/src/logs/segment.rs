@@ -223,6 +223,26 @@ impl LogSegment {
         Ok(rows.collect())
     }
 
+    /// Bytes of memory that the segment takes, about: grows as its tables are needed.
+    pub fn held_bytes(&self) -> u64 {
+        let shared = &*self.shared;
+        let stored = |names: &[&str]| -> u64 {
+            let sections = names.iter().filter_map(|name| shared.bundle.section(name).ok());
+            sections.map(|section| section.range.end - section.range.start).sum()
+        };
+        let of_loaded = |part| if self.loaded(part) { stored(&self.sections(part)) } else { 0 };
+        let patterns = shared.patterns.get().map_or(0, PatternTable::held_bytes);
+        let volume = shared.volume.get().map_or(0, Vec::len);
+        let minutes = shared.minutes.get().and_then(|counts| counts.as_ref().as_ref());
+        let entries = volume + minutes.map_or(0, Vec::len);
+        // Tables decoded take a few times what is stored; the index is held as it is, with its terms
+        // beside it once they are searched.
+        4 * (stored(&[GRANULES, COLUMNS_META, TOKEN_DIRECTORY]) + of_loaded(Part::Streams))
+            + 3 * of_loaded(Part::Index)
+            + patterns
+            + (entries * size_of::<VolumeEntry>()) as u64
+    }
+
     /// Stored bytes by section and by column. Reads nothing: opening has fetched it.
     pub fn sizes(&self) -> SegmentSizes {
         SegmentSizes::of(&self.shared.bundle, &self.shared.granules, &self.shared.columns)

@@ -1,8 +1,9 @@
 //! The scan as a state machine: asks for bytes, is handed them, yields rows.
 //!
 //! 1. Prune by time; ask for the sections and filter blocks the plan needs.
-//! 2. Prune by labels, streams, levels, words, tokens; put the granules left in order.
-//! 3. Window by window: read the columns that decide (time, stream, level, pattern), then, for the
+//! 2. Prune by labels, streams, levels, words, tokens; ask for the patterns if granules are left.
+//! 3. Prune by patterns; put the granules left in order.
+//! 4. Window by window: read the columns that decide (time, stream, level, pattern), then, for the
 //!    rows still in question, the columns that finish (line, attributes).
 //!
 //! What always holds: bytes are asked for only after the budget granted them, and a granule whose
@@ -27,7 +28,7 @@ use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
 use crate::logs::page::PageDecoder;
 use crate::logs::plan::{CompiledPlan, Direction};
-use crate::logs::prune;
+use crate::logs::prune::{self, TextPruner};
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::{Ask, Fetched, LogSegment, Part, checked};
 use crate::logs::token_filter::BlockRange;
@@ -87,6 +88,11 @@ enum Stage {
         candidates: RoaringBitmap,
         parts: Vec<Part>,
         blocks: Vec<WantedBlock>,
+    },
+    /// The patterns, for these granules.
+    Patterns {
+        candidates: RoaringBitmap,
+        text: Option<TextPruner>,
     },
     /// The deciding columns of these granules.
     Deciding {
@@ -163,7 +169,18 @@ impl ScanCore {
                 Stage::Start => self.start()?,
                 Stage::Parts { candidates, parts, blocks } => {
                     let started = self.budget.elapsed();
-                    let left = self.prune(candidates, &parts, &blocks, &given)?;
+                    let (left, text) = self.prune(candidates, &parts, &blocks, &given)?;
+                    let missing = self.patterns_missing(&left);
+                    self.stage = Stage::Patterns { candidates: left, text };
+                    self.stats.prune_nanos += self.nanos_since(started);
+                    missing.then(|| Ask { parts: vec![Part::Patterns], ..Ask::default() })
+                }
+                Stage::Patterns { candidates, text } => {
+                    let started = self.budget.elapsed();
+                    if let Some(sections) = given.parts.first() {
+                        self.segment.keep(Part::Patterns, sections)?;
+                    }
+                    let left = self.prune_by_patterns(text.as_ref(), candidates)?;
                     self.stats.prune_nanos += self.nanos_since(started);
                     self.queue = self.in_order(&left);
                     self.stage = Stage::Between;

@@ -16,12 +16,13 @@ use crate::logs::streams::matching_streams;
 use crate::logs::verdict::{CombinationId, PatternVerdicts, Verdict};
 
 impl ScanCore {
-    /// The parts this plan needs that no one has read yet.
+    /// The parts this plan needs first that no one has read yet. Patterns take more room than all
+    /// others together, and a needle mostly leaves no granule for which they are needed.
     pub(super) fn parts(&self) -> Vec<Part> {
         let needed = [
             (Part::Streams, true),
             (Part::Levels, self.leaves.level_read()),
-            (Part::Patterns, self.leaves.patterns_read()),
+            (Part::Patterns, self.leaves.patterns_read() && self.plan.needles() == 0),
             (Part::Index, self.needs_index()),
         ];
         let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);
@@ -45,14 +46,21 @@ impl ScanCore {
         blocks.into_values().collect()
     }
 
-    /// Keeps the parts that were read and takes away every granule that no rule lets through.
+    /// Whether patterns have to be read for the granules that are left.
+    pub(super) fn patterns_missing(&self, left: &RoaringBitmap) -> bool {
+        let read = self.leaves.patterns_read() && !self.segment.loaded(Part::Patterns);
+        read && !left.is_empty()
+    }
+
+    /// Keeps the parts that were read and takes away every granule that no rule lets through, but
+    /// for [`ScanCore::prune_by_patterns`].
     pub(super) fn prune(
         &mut self,
         candidates: RoaringBitmap,
         parts: &[Part],
         blocks: &[WantedBlock],
         fetched: &Fetched,
-    ) -> Result<RoaringBitmap, SegmentError> {
+    ) -> Result<(RoaringBitmap, Option<TextPruner>), SegmentError> {
         for (part, sections) in parts.iter().zip(&fetched.parts) {
             self.segment.keep(*part, sections)?;
         }
@@ -62,7 +70,7 @@ impl ScanCore {
         let text = self.look_up_text(&hits)?;
         let candidates = self.prune_by_text(text.as_ref(), candidates);
         let candidates = self.prune_by_attributes(&hits, candidates)?;
-        self.prune_by_patterns(text.as_ref(), candidates)
+        Ok((candidates, text))
     }
 
     fn look_up(
@@ -170,7 +178,7 @@ impl ScanCore {
 
     /// Takes away granules that no pattern lets a line through of; what is left gets the verdicts
     /// that go with the variables it may have.
-    fn prune_by_patterns(
+    pub(super) fn prune_by_patterns(
         &mut self,
         text: Option<&TextPruner>,
         candidates: RoaringBitmap,
