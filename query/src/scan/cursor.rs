@@ -9,6 +9,7 @@ use segment::logs::{Found, LogScan, LogSegment, SegmentError};
 
 use super::Scanner;
 use super::chunks::{ChunkRows, LogChunk, LogFold};
+use super::footers::InUse;
 use crate::admission::{QueryContext, Stats};
 use crate::telemetry;
 
@@ -18,13 +19,15 @@ pub(super) struct Cursor {
     source: u64,
     line_bytes_mean: u64,
     scan: Option<LogScan>,
+    /// What the scan goes over.
+    segment: Option<InUse<LogSegment>>,
 }
 
 pub(super) type Read = (Cursor, Result<Option<LogChunk>, SegmentError>);
 
 impl Cursor {
     pub(super) fn new(meta: Arc<SegmentMeta>, source: u64) -> Self {
-        Self { meta, source, line_bytes_mean: 0, scan: None }
+        Self { meta, source, line_bytes_mean: 0, scan: None, segment: None }
     }
 
     /// The next chunk, opening the segment first where needed.
@@ -71,7 +74,8 @@ impl Cursor {
                 let cpu = Arc::clone(&scanner.shared.cpu);
                 self.line_bytes_mean = segment.raw_bytes() / segment.rows().max(1);
                 let scan = if F::COUNTS { LogSegment::scan_counting } else { LogSegment::scan };
-                self.scan.insert(scan(&segment, plan, context.budget(), Some(cpu)))
+                let segment = self.segment.insert(segment);
+                self.scan.insert(scan(segment, plan, context.budget(), Some(cpu)))
             }
         };
         let Some(found) = scan.next().await? else {

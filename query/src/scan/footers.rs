@@ -1,13 +1,15 @@
 //! Segments that were opened before, so that a query needs no read to open them again.
 //!
-//! Bounded by count and by weight, the bytes they take. A segment grows while queries use it, as
-//! its tables are read when they are first needed, so it is weighed anew whenever it is used. Of two
+//! Bounded by count and by weight, the bytes they take. A segment grows while a query uses it, as
+//! its tables are read when they are first needed, so it is weighed anew when the use ends: what
+//! queries under way read comes on top, for as many segments as they read at once. Of two
 //! segments picked at random, the one unused for longer goes first: were it always the one unused
 //! for longest, queries that go over a few segments more than fit would never find one.
 //! What is held is immutable, so nothing here can be stale.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use segment::{SegmentId, SegmentMeta};
 
@@ -39,23 +41,55 @@ struct Entry<S> {
     segment: S,
 }
 
+/// A segment while a query uses it.
+#[derive(Debug)]
+pub(super) struct InUse<S: Clone> {
+    footers: Arc<Footers<S>>,
+    id: SegmentId,
+    segment: S,
+}
+
+impl<S: Clone> Deref for InUse<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.segment
+    }
+}
+
+impl<S: Clone> Drop for InUse<S> {
+    fn drop(&mut self) {
+        self.footers.weigh_again(self.id);
+    }
+}
+
 impl<S: Clone> Footers<S> {
     pub(super) fn new(entries_max: usize, weight_max: u64, weigh: fn(&S, u64) -> u64) -> Self {
         let held = Held { uses: 0, weight: 0, entries: HashMap::new() };
         Self { entries_max, weight_max, weigh, held: Mutex::new(held) }
     }
 
-    pub(super) fn get(&self, id: SegmentId) -> Option<S> {
+    pub(super) fn get(self: &Arc<Self>, id: SegmentId) -> Option<InUse<S>> {
         let mut held = self.held();
-        let Entry { expected, segment, .. } = held.entries.get(&id)?;
-        let (expected, segment) = (*expected, segment.clone());
-        self.hold(&mut held, id, expected, segment.clone());
-        Some(segment)
+        held.uses += 1;
+        let uses = held.uses;
+        let entry = held.entries.get_mut(&id)?;
+        entry.used = uses;
+        let segment = entry.segment.clone();
+        Some(InUse { footers: Arc::clone(self), id, segment })
     }
 
-    pub(super) fn put(&self, meta: &SegmentMeta, segment: S) {
+    pub(super) fn put(self: &Arc<Self>, meta: &SegmentMeta, segment: S) -> InUse<S> {
         let expected = meta.bytes / TABLES_SHARE + meta.footer_bytes;
-        self.hold(&mut self.held(), meta.id, expected, segment);
+        self.hold(&mut self.held(), meta.id, expected, segment.clone());
+        InUse { footers: Arc::clone(self), id: meta.id, segment }
+    }
+
+    fn weigh_again(&self, id: SegmentId) {
+        let mut held = self.held();
+        let Some(Entry { expected, segment, .. }) = held.entries.get(&id) else { return };
+        let (expected, segment) = (*expected, segment.clone());
+        self.hold(&mut held, id, expected, segment);
     }
 
     /// Holds a segment as the one used last, and makes room for what it weighs now.
@@ -105,7 +139,6 @@ impl<S> Held<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use record::TenantId;
@@ -132,61 +165,56 @@ mod tests {
         }
     }
 
+    fn held<S: Clone>(footers: &Arc<Footers<S>>, id: u128) -> bool {
+        footers.get(SegmentId::from_bits(id)).is_some()
+    }
+
     #[test]
     fn the_one_unused_for_longest_goes_first() {
-        let [a, b, c] = [1, 2, 3].map(|number| meta(number, 40));
-        let footers = Footers::new(2, 1_000, |_, expected| expected);
-        footers.put(&a, "a");
-        footers.put(&b, "b");
-        assert_eq!(footers.get(a.id), Some("a"));
-        footers.put(&c, "c");
-        assert_eq!(footers.get(b.id), None);
-        assert_eq!((footers.get(a.id), footers.get(c.id)), (Some("a"), Some("c")));
-        footers.remove(a.id);
-        assert_eq!(footers.get(a.id), None);
+        let footers = Arc::new(Footers::new(2, 1_000, |_, expected| expected));
+        drop(footers.put(&meta(1, 40), "a"));
+        drop(footers.put(&meta(2, 40), "b"));
+        assert_eq!(footers.get(SegmentId::from_bits(1)).as_deref(), Some(&"a"));
+        drop(footers.put(&meta(3, 40), "c"));
+        assert_eq!([1, 2, 3].map(|id| held(&footers, id)), [true, false, true]);
+        footers.remove(SegmentId::from_bits(1));
+        assert!(!held(&footers, 1));
     }
 
     #[test]
     fn heavy_ones_push_several_out() {
-        let footers = Footers::new(10, 30, |(), expected| expected);
-        let light = [1, 2, 3].map(|number| meta(number, 40));
-        light.iter().for_each(|meta| footers.put(meta, ()));
-        footers.put(&meta(4, 80), ());
-        assert_eq!(footers.get(SegmentId::from_bits(4)), Some(()));
-        let left = light.iter().filter(|meta| footers.get(meta.id).is_some()).count();
-        assert_eq!(left, 1);
-        footers.put(&meta(5, 4_000), ());
-        assert_eq!(
-            footers.get(SegmentId::from_bits(4)),
-            None,
-            "one too heavy for all is kept alone"
-        );
-        assert_eq!(footers.get(SegmentId::from_bits(5)), Some(()));
+        let footers = Arc::new(Footers::new(10, 30, |(), expected| expected));
+        [1, 2, 3].into_iter().for_each(|number| drop(footers.put(&meta(number, 40), ())));
+        drop(footers.put(&meta(4, 80), ()));
+        assert!(held(&footers, 4));
+        assert_eq!([1, 2, 3].into_iter().filter(|id| held(&footers, *id)).count(), 1);
+        drop(footers.put(&meta(5, 4_000), ()));
+        assert!(!held(&footers, 4), "one too heavy for all is kept alone");
+        assert!(held(&footers, 5));
     }
 
     #[test]
-    fn one_that_grew_is_weighed_anew() {
-        let footers =
-            Footers::new(10, 30, |grown: &Arc<AtomicU64>, _| grown.load(Ordering::Relaxed));
-        let size = Arc::new(AtomicU64::new(5));
-        footers.put(&meta(1, 0), Arc::clone(&size));
-        footers.put(&meta(2, 0), Arc::new(AtomicU64::new(15)));
-        size.store(20, Ordering::Relaxed);
-        assert!(footers.get(SegmentId::from_bits(1)).is_some());
-        assert!(footers.get(SegmentId::from_bits(2)).is_none());
+    fn what_grew_in_use_is_weighed_when_the_use_ends() {
+        let weigh = |grown: &Arc<AtomicU64>, _| grown.load(Ordering::Relaxed);
+        let footers = Arc::new(Footers::new(10, 30, weigh));
+        drop(footers.put(&meta(2, 0), Arc::new(AtomicU64::new(15))));
+        let used = footers.put(&meta(1, 0), Arc::new(AtomicU64::new(5)));
+        used.store(20, Ordering::Relaxed);
+        assert!(held(&footers, 2));
+        drop(used);
+        assert_eq!([1, 2].map(|id| held(&footers, id)), [true, false]);
         assert_eq!(footers.held().weight, 20);
     }
 
     #[test]
     fn going_over_more_than_fits_finds_some() {
-        let footers = Footers::new(30, 1_000, |(), _| 1);
+        let footers = Arc::new(Footers::new(30, 1_000, |(), _| 1));
         let mut found = 0;
         for round in 0..20 {
             for number in 0..40 {
-                let meta = meta(number, 0);
-                match footers.get(meta.id) {
-                    Some(()) => found += usize::from(0 < round),
-                    None => footers.put(&meta, ()),
+                match footers.get(SegmentId::from_bits(number)) {
+                    Some(_) => found += usize::from(0 < round),
+                    None => drop(footers.put(&meta(number, 0), ())),
                 }
             }
         }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::Scanner;
 use super::chunks::{LogChunk, LogFold};
 use super::cursor::{Cursor, Read, recent_chunk};
+use super::footers::InUse;
 use super::pins::pins_by_owner;
 use super::recent::{Answers, Outdated, OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
@@ -298,7 +299,7 @@ impl Scanner {
         &self,
         meta: &SegmentMeta,
         context: &QueryContext,
-    ) -> Result<LogSegment, SegmentError> {
+    ) -> Result<InUse<LogSegment>, SegmentError> {
         if let Some(segment) = self.shared.log_footers.get(meta.id) {
             return Ok(segment);
         }
@@ -309,8 +310,7 @@ impl Scanner {
             explain.bytes_opened += meta.footer_bytes;
             explain.times.open += context.since(started);
         });
-        self.shared.log_footers.put(meta, segment.clone());
-        Ok(segment)
+        Ok(self.shared.log_footers.put(meta, segment))
     }
 }
 

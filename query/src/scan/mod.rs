@@ -57,8 +57,8 @@ struct Shared {
     cpu: Arc<CpuPool>,
     pins: Pins,
     recent: Recent,
-    log_footers: Footers<segment::logs::LogSegment>,
-    sample_footers: Footers<segment::samples::SampleSegment>,
+    log_footers: Arc<Footers<segment::logs::LogSegment>>,
+    sample_footers: Arc<Footers<segment::samples::SampleSegment>>,
 }
 
 impl Scanner {
@@ -80,8 +80,12 @@ impl Scanner {
                 cpu: Arc::new(cpu),
                 pins: Pins::new(catalog, Arc::clone(&clock), section.catalog_refresh()),
                 recent: Recent::new(section),
-                log_footers: Footers::new(footers_max, bytes_max, |log, _| log.held_bytes()),
-                sample_footers: Footers::new(footers_max, bytes_max, |_, expected| expected),
+                log_footers: Arc::new(Footers::new(footers_max, bytes_max, |log, _| {
+                    log.held_bytes()
+                })),
+                sample_footers: Arc::new(Footers::new(footers_max, bytes_max, |_, expected| {
+                    expected
+                })),
                 clock,
             }),
         })

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use super::Scanner;
+use super::footers::InUse;
 use super::logs::warn_set_aside;
 use super::recent::{OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
@@ -247,13 +248,15 @@ impl Scanner {
         self.on_cpu(work).await.map_err(SampleFault::Query)?
     }
 
-    async fn sample_segment(&self, meta: &SegmentMeta) -> Result<SampleSegment, BundleError> {
+    async fn sample_segment(
+        &self,
+        meta: &SegmentMeta,
+    ) -> Result<InUse<SampleSegment>, BundleError> {
         if let Some(segment) = self.shared.sample_footers.get(meta.id) {
             return Ok(segment);
         }
         let segment = SampleSegment::open(Arc::clone(&self.shared.store), meta).await?;
-        self.shared.sample_footers.put(meta, segment.clone());
-        Ok(segment)
+        Ok(self.shared.sample_footers.put(meta, segment))
     }
 
     fn set_samples_aside(

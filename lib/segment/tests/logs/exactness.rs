@@ -96,6 +96,21 @@ fn large_corpus() -> Vec<Row> {
 }
 
 #[tokio::test]
+async fn patterns_are_read_only_for_granules_that_words_leave() {
+    let rows = large_corpus();
+    let built = build(&rows, BuildOptions::default());
+    let segment = open(&built).await;
+    let sizes = segment.sizes().sections;
+    let stored = |wanted: &[&str]| -> u64 {
+        sizes.iter().filter(|(name, _)| wanted.contains(&name.as_str())).map(|(_, b)| b).sum()
+    };
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, "no such word")).await;
+    assert_eq!(stats.bytes_read, stored(&["index", "streams", "levels"]));
+    let stats = check(&segment, &rows, &filtered(LineFilterOp::Contains, "disco")).await;
+    assert!(stored(&["patterns"]) < stats.bytes_read, "{stats:?}");
+}
+
+#[tokio::test]
 async fn full_granules_are_exact_and_pruned() {
     let rows = large_corpus();
     let segment = open(&build(&rows, BuildOptions::default())).await;
