@@ -23,7 +23,7 @@ pub enum ChunkRows {
     Batch(LogBatch),
     /// Only for folds that [count](LogFold::COUNTS).
     Tally(RowTally),
-    /// Only for folds that [take whole minutes](LogFold::takes_minutes); all rows of a segment.
+    /// Only for folds that [take whole minutes](LogFold::takes_minutes).
     Minutes(MinuteTally),
 }
 

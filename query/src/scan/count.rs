@@ -73,7 +73,7 @@ impl Scanner {
         context: &QueryContext,
         fold: F,
     ) -> (Arc<SegmentMeta>, Result<F, Uncounted>) {
-        let cursor = Cursor::new(Arc::clone(&meta), 0);
+        let cursor = Cursor::new(Arc::clone(&meta), 0).by_minute(fold.takes_minutes());
         (meta, self.count_chunks(cursor, plan, context, fold).await)
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Cursor {
     pub(super) meta: Arc<SegmentMeta>,
     source: u64,
     line_bytes_mean: u64,
+    /// Whether rows may come as counts of minutes.
+    by_minute: bool,
     scan: Option<LogScan>,
     /// What the scan goes over.
     segment: Option<InUse<LogSegment>>,
@@ -27,7 +29,13 @@ pub(super) type Read = (Cursor, Result<Option<LogChunk>, SegmentError>);
 
 impl Cursor {
     pub(super) fn new(meta: Arc<SegmentMeta>, source: u64) -> Self {
-        Self { meta, source, line_bytes_mean: 0, scan: None, segment: None }
+        Self { meta, source, line_bytes_mean: 0, by_minute: false, scan: None, segment: None }
+    }
+
+    /// Lets rows come as counts of minutes.
+    pub(super) fn by_minute(mut self, by_minute: bool) -> Self {
+        self.by_minute = by_minute;
+        self
     }
 
     /// The next chunk, opening the segment first where needed.
@@ -73,7 +81,11 @@ impl Cursor {
                 metrics::counter!(telemetry::SEGMENTS_SCANNED, "kind" => "logs").increment(1);
                 let cpu = Arc::clone(&scanner.shared.cpu);
                 self.line_bytes_mean = segment.raw_bytes() / segment.rows().max(1);
-                let scan = if F::COUNTS { LogSegment::scan_counting } else { LogSegment::scan };
+                let scan = match (F::COUNTS, self.by_minute) {
+                    (true, true) => LogSegment::scan_counting_minutes,
+                    (true, false) => LogSegment::scan_counting,
+                    (false, _) => LogSegment::scan,
+                };
                 let segment = self.segment.insert(segment);
                 self.scan.insert(scan(segment, plan, context.budget(), Some(cpu)))
             }
@@ -99,6 +111,7 @@ impl Cursor {
         let (first_row, rows) = match found {
             Found::Rows { first_row, rows } => (first_row, ChunkRows::Batch(rows)),
             Found::Tally(tally) => (0, ChunkRows::Tally(tally)),
+            Found::Minutes(minutes) => (0, ChunkRows::Minutes(minutes)),
         };
         LogChunk { source: self.source, first_row, rows }
     }

@@ -15,7 +15,7 @@ use super::sections::{
     STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
 };
 use super::shelf::{SHELF_ROWS, Shelf, Shelved};
-use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams};
+use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams, is_first};
 use super::tally::Tally;
 use super::token::Variable;
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
@@ -34,6 +34,8 @@ pub(crate) struct Assembler {
     tally: Tally,
     tokens: TokenFilterBuilder,
     volume: VolumeBuilder,
+    /// Of the rows at the very first instant of a minute.
+    firsts: VolumeBuilder,
     index: IndexBuilder,
     columns: ColumnWriter,
     variables: GranuleVariables,
@@ -66,6 +68,7 @@ impl Assembler {
             tally: Tally::new(options.granule_rows),
             tokens: TokenFilterBuilder::default(),
             volume: VolumeBuilder::default(),
+            firsts: VolumeBuilder::default(),
             index: IndexBuilder::new()?,
             columns: ColumnWriter::new(&promoted, options)?,
             variables: GranuleVariables::default(),
@@ -121,7 +124,6 @@ impl Assembler {
             .variables_writer
             .encode(&columns.patterns, &self.variables)
             .map_err(|cause| BuildError::encode(COLUMNS, cause))?;
-        self.columns.write(columns)?;
         let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
         let mut document = self.index.document();
         for stream in first..=last {
@@ -135,6 +137,8 @@ impl Assembler {
         let (lengths, runs, grams, complete) =
             self.tally.end_granule(&mut self.tokens, &mut document);
         let times = rows.iter().map(|row| row.time);
+        let rest_empty = columns.rest_is_empty();
+        self.columns.write(columns)?;
         let granule = Granule {
             rows: rows.len() as u32,
             time_min: times.clone().min().unwrap_or(0),
@@ -144,6 +148,7 @@ impl Assembler {
             runs,
             grams,
             complete,
+            rest_empty,
         };
         self.index.add(&granule, document)?;
         self.granules.push(granule);
@@ -173,6 +178,9 @@ impl Assembler {
         columns.patterns.push(interned.pattern);
         self.attributes(shelved, columns)?;
         self.volume.add(row.stream, level, row.time, line.len());
+        if is_first(row.time) {
+            self.firsts.add(row.stream, level, row.time, line.len());
+        }
         self.stream_time(row);
         Ok(())
     }
@@ -228,7 +236,10 @@ impl Assembler {
         container.packed(PATTERNS, &self.patterns.encode())?;
         container.packed(STREAMS, &encode_streams(&self.streams))?;
         container.packed(LEVELS, &encode_levels(self.levels.len(), self.levels.iter()))?;
-        container.packed(VOLUME, &self.volume.encode())?;
+        let mut volume = Vec::new();
+        self.volume.encode(&mut volume);
+        self.firsts.encode(&mut volume);
+        container.packed(VOLUME, &volume)?;
         container.index(self.index)?;
         container.plain(TOKENS, &filter.blocks);
         let (pages, meta) = columns.file.split_at(columns.meta.start);

@@ -4,6 +4,7 @@
 //! the checksums of the granule table before they hand them in; what still does not decode is
 //! [`Malformed`], never a panic.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ use super::columns::{
     LINE, LINES, LineColumn, PROMOTED, PROMOTED_PREFIX, VARIABLES, parse_meta, schema,
 };
 use super::page::first_value;
-use super::pattern::PatternTable;
-use super::variables::{Opened, TokenNeedles, UNREAD, Variables};
+use super::pattern_table::PatternTable;
+use super::variables::{Opened, Shapes, TokenNeedles, UNREAD, Variables};
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -174,10 +175,23 @@ impl GranuleBatch {
         match self.variables(patterns)? {
             None => self.column(LINE).map(Lines::Whole),
             Some(variables) => {
-                let opened = Opened::new(variables, table, patterns)?;
+                let shapes = Cow::Owned(Shapes::of(table, patterns)?);
+                let opened = Opened::new(variables, table, patterns, shapes)?;
                 Ok(Lines::Opened(Box::new(opened)))
             }
         }
+    }
+
+    /// The granule's variables, `shapes` being its rows by pattern; `None` when it has whole lines.
+    pub(crate) fn opened<'a>(
+        &'a self,
+        table: &'a PatternTable,
+        patterns: &'a [u32],
+        shapes: &'a Shapes,
+    ) -> Result<Option<Opened<'a>>, Malformed> {
+        let shapes = Cow::Borrowed(shapes);
+        let variables = self.variables(patterns)?;
+        variables.map(|encoded| Opened::new(encoded, table, patterns, shapes)).transpose()
     }
 
     /// The granule's variables; `None` when it has whole lines.

@@ -125,6 +125,8 @@ pub(crate) struct GranuleColumns {
     pub(crate) patterns: Vec<u32>,
     pub(crate) variables: Vec<u8>,
     attributes: MapBuilder<StringBuilder, StringBuilder>,
+    /// Whether `attributes` has any.
+    rest: bool,
     promoted: Vec<StringBuilder>,
 }
 
@@ -145,12 +147,19 @@ impl GranuleColumns {
                 rows,
             )
             .with_values_field(value),
+            rest: false,
             promoted: (0..promoted).map(|_| StringBuilder::with_capacity(rows, 0)).collect(),
         }
     }
 
+    /// Whether no row has an attribute without a column of its own.
+    pub(crate) fn rest_is_empty(&self) -> bool {
+        !self.rest
+    }
+
     /// Adds an attribute without a column of its own to the row at hand.
     pub(crate) fn attribute(&mut self, name: &str, value: &str) {
+        self.rest = true;
         self.attributes.keys().append_value(name);
         self.attributes.values().append_value(value);
     }

@@ -292,7 +292,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logs::pattern::{PatternInterner, PatternTable, SlotList};
+    use crate::logs::pattern::{PatternInterner, SlotList};
+    use crate::logs::pattern_table::PatternTable;
+    use crate::logs::sections::FORMAT_VERSION;
 
     const FREE: usize = 100;
 
@@ -397,10 +399,10 @@ mod tests {
                 let interned = interner.intern(line.as_bytes(), &mut slots);
                 cut.push((interned, interner.last().to_vec(), slots.0));
             }
-            let table = PatternTable::decode(&interner.encode()).unwrap();
+            let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
             let mut most = 0;
             for (line, (interned, pattern, slots)) in lines.iter().zip(cut) {
-                prop_assert_eq!(table.get(interned.pattern), Some(&pattern[..]));
+                prop_assert_eq!(table.get(interned.pattern).unwrap(), &pattern[..]);
                 prop_assert_eq!(interned.first, most < interned.pattern);
                 most = most.max(interned.pattern);
                 let mut next = slots.into_iter();

@@ -32,7 +32,13 @@ pub(crate) struct Granule {
     pub(crate) runs: Runs,
     pub(crate) grams: Grams,
     pub(crate) complete: Complete,
+    /// Whether it is known that its rows have no attribute without a column of its own, but for the
+    /// level. Since format 6.
+    pub(crate) rest_empty: bool,
 }
+
+/// Bit of [`Granule::rest_empty`] beside those of [`Complete`].
+const REST_EMPTY: u8 = 8;
 
 /// Which lengths in bytes a granule's variables have: bit `n` for length `n + 1`, the last bit for
 /// all longer ones.
@@ -122,7 +128,7 @@ impl Granule {
         wire::put_varint(out, (*self.streams.start()).into());
         wire::put_varint(out, (self.streams.end() - self.streams.start()).into());
         out.extend_from_slice(&self.lengths.0.to_le_bytes());
-        out.push(self.complete.bits());
+        out.push(self.complete.bits() | if self.rest_empty { REST_EMPTY } else { 0 });
         self.runs.encode(out);
         self.grams.encode(out);
     }
@@ -134,14 +140,15 @@ impl Granule {
         let first: u32 = reader.number()?;
         let last = first.checked_add(reader.number()?).ok_or(Malformed("a stream is too far"))?;
         let lengths = LengthSet(reader.fixed_u64()?);
-        let complete = Complete::from_bits(reader.take(1)?[0]);
+        let bits = reader.take(1)?[0];
+        let (complete, rest_empty) = (Complete::from_bits(bits), bits & REST_EMPTY != 0);
         let runs = if format < 3 { Runs::UNKNOWN } else { Runs::decode(reader)? };
         let grams = if format < 4 { Grams::unknown() } else { Grams::decode(reader)? };
         if rows == 0 || time_max < time_min {
             return Err(Malformed("a granule contradicts itself"));
         }
         let streams = first..=last;
-        Ok(Self { rows, time_min, time_max, streams, lengths, runs, grams, complete })
+        Ok(Self { rows, time_min, time_max, streams, lengths, runs, grams, complete, rest_empty })
     }
 }
 
@@ -235,6 +242,7 @@ mod tests {
             runs: Runs::UNKNOWN,
             grams: Grams::unknown(),
             complete: Complete { words: true, fragments: false, tokens: true },
+            rest_empty: rows == 1,
         }
     }
 

@@ -304,6 +304,7 @@ mod tests {
             runs: Runs::default(),
             grams: Grams::unknown(),
             complete: Complete::ALL,
+            rest_empty: true,
         }
     }
 

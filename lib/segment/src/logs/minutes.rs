@@ -2,8 +2,9 @@
 //!
 //! A LogQL window begins after its first instant and ends with its last. The volume table's minutes
 //! are the other way round, so a row at the very start of a minute would be counted into the wrong
-//! window. The minutes here are `(start, start + 60 s]`. They are worked out from the columns of
-//! numbers when a query first counts a whole segment, and kept with it.
+//! window. The minutes here are `(start, start + 60 s]`. Since format 6 the volume table tells such
+//! rows apart; before, the minutes are worked out from the columns of numbers when a query first
+//! counts a whole segment. Either way they are kept with it.
 //!
 //! Bounds: an entry for each stream, level and minute with a row, as the volume table has.
 
@@ -16,7 +17,7 @@ use super::budget::ScanBudget;
 use super::error::SegmentError;
 use super::plan::{AttributeColumns, CompiledPlan, LogPlan};
 use super::scan::Found;
-use super::segment::LogSegment;
+use super::segment::{Ask, LogSegment, Part};
 use super::streams::{VolumeBuilder, VolumeEntry, matching_streams};
 
 /// The counts of a segment; `None` when a row has attributes without columns of their own, for
@@ -28,8 +29,8 @@ pub(crate) type MinuteCounts = Option<Vec<VolumeEntry>>;
 pub struct MinuteTally {
     segment: LogSegment,
     counts: Arc<MinuteCounts>,
-    /// By stream number: whether the matchers hold.
-    streams: Vec<bool>,
+    /// By stream number: whether the matchers hold; `None` when they do for all that were counted.
+    streams: Option<Vec<bool>>,
     plan: Arc<CompiledPlan>,
 }
 
@@ -46,12 +47,25 @@ pub struct MinuteCount<'a> {
 }
 
 impl MinuteTally {
+    /// Of rows that satisfy `plan`, without levels.
+    pub(crate) fn of_matching(
+        segment: &LogSegment,
+        plan: &Arc<CompiledPlan>,
+        counts: Vec<VolumeEntry>,
+    ) -> Self {
+        let (segment, counts, plan) = (segment.clone(), Arc::new(Some(counts)), Arc::clone(plan));
+        Self { segment, counts, streams: None, plan }
+    }
+
     /// The counts, those of one stream together.
     pub fn counts(&self) -> impl Iterator<Item = MinuteCount<'_>> {
         let streams = self.segment.stream_table().unwrap_or_default();
         let levels = self.segment.level_table().unwrap_or_default();
         let entries = self.counts.iter().flatten();
-        let wanted = entries.filter(|entry| self.streams.get(entry.stream as usize) == Some(&true));
+        let wanted = entries.filter(|entry| match &self.streams {
+            Some(wanted) => wanted.get(entry.stream as usize) == Some(&true),
+            None => true,
+        });
         let counts = wanted.filter_map(move |entry| {
             Some(MinuteCount {
                 stream: &streams.get(entry.stream as usize)?.labels,
@@ -88,6 +102,10 @@ impl LogSegment {
         }
         let counts = match self.minutes() {
             Some(counts) => counts,
+            None if self.volume_has_firsts() => {
+                let counts = self.minutes_of_volume(budget).await?;
+                self.keep_minutes(counts)
+            }
             None if self.lies_within(plan) => {
                 let counts = self.work_out_minutes(budget, cpu).await?;
                 self.keep_minutes(counts)
@@ -98,7 +116,8 @@ impl LogSegment {
             return Ok(None);
         }
         let streams = matching_streams(self.stream_table()?, &plan.plan().matchers);
-        Ok(Some(MinuteTally { segment: self.clone(), counts, streams, plan: Arc::clone(plan) }))
+        let (segment, plan) = (self.clone(), Arc::clone(plan));
+        Ok(Some(MinuteTally { segment, counts, streams: Some(streams), plan }))
     }
 
     /// Whether stream and level are all that the plan asks of a row of a segment whose attributes
@@ -119,6 +138,20 @@ impl LogSegment {
     fn lies_within(&self, plan: &CompiledPlan) -> bool {
         let granules = &self.granules().granules;
         granules.iter().all(|g| plan.time_matches(g.time_min) && plan.time_matches(g.time_max))
+    }
+
+    async fn minutes_of_volume(
+        &self,
+        budget: &Arc<ScanBudget>,
+    ) -> Result<MinuteCounts, SegmentError> {
+        if !self.granules().granules.iter().all(|granule| granule.rest_empty) {
+            return Ok(None);
+        }
+        let parts = [Part::Streams, Part::Levels, Part::Volume];
+        let missing = parts.iter().copied().filter(|part| !self.loaded(*part));
+        budget.take_bytes(self.ask_bytes(&Ask { parts: missing.collect(), ..Ask::default() }))?;
+        self.load(&parts).await?;
+        Ok(self.volume_table()?.by_end())
     }
 
     async fn work_out_minutes(

@@ -51,6 +51,7 @@ mod minutes;
 mod needle;
 mod page;
 mod pattern;
+mod pattern_table;
 mod pieces;
 pub mod plan;
 mod prune;

@@ -11,14 +11,12 @@
 //! Bounds: [`PATTERNS_MAX`], [`PATTERN_BYTES_MAX`], [`PATTERNS_BYTES_MAX`]; lines beyond them get
 //! number 0.
 
-use memchr::memchr2_iter;
-
 use super::classes::Classes;
 use super::frame::Frames;
 use super::intern::{Interner, Place, Probe};
+use super::pattern_table::Stretches;
 use super::pieces::Pieces;
 use super::token::Variable;
-use crate::wire::{self, Malformed, Reader};
 
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;
@@ -158,109 +156,11 @@ impl PatternInterner {
             || PATTERNS_BYTES_MAX < self.patterns.bytes() + self.scratch.len()
     }
 
-    /// The section: how many, then each.
+    /// The section of all of them, as [`super::pattern_table`] reads it.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.patterns.bytes() + 2 * self.patterns.len() + 8);
-        wire::put_varint(&mut out, self.patterns.len() as u64);
-        for pattern in self.patterns.iter() {
-            wire::put_bytes(&mut out, pattern);
-        }
-        out
-    }
-}
-
-/// The patterns of a published segment.
-#[derive(Debug)]
-pub(crate) struct PatternTable {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    /// Where in `bytes` the placeholders of all patterns are.
-    placeholders: Vec<u32>,
-    /// How many there are up to the end of each pattern.
-    placeholder_ends: Vec<u32>,
-    /// Whether each pattern has a [`TOKEN_PLACEHOLDER`].
-    widened: Vec<bool>,
-}
-
-impl PatternTable {
-    pub(crate) fn decode(section: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(section);
-        let count = reader.count(1)?;
-        let mut table = Self {
-            bytes: Vec::with_capacity(section.len()),
-            ends: Vec::with_capacity(count),
-            placeholders: Vec::new(),
-            placeholder_ends: Vec::with_capacity(count),
-            widened: Vec::with_capacity(count),
-        };
-        for _ in 0..count {
-            let start = table.bytes.len();
-            table.bytes.extend_from_slice(reader.bytes()?);
-            table.ends.push(table.bytes.len());
-            let pattern = &table.bytes[start..];
-            let mut widened = false;
-            let found = memchr2_iter(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern);
-            let found = found.inspect(|at| widened |= pattern[*at] == TOKEN_PLACEHOLDER);
-            // Sections are far below 4 GiB.
-            table.placeholders.extend(found.map(|at| (start + at) as u32));
-            table.widened.push(widened);
-            table.placeholder_ends.push(table.placeholders.len() as u32);
-        }
-        reader.finish()?;
-        Ok(table)
-    }
-
-    /// Where in [`PatternTable::bytes`] the placeholders of a pattern are, and where it ends; none
-    /// at 0 for one that is not there.
-    pub(crate) fn placeholders(&self, pattern: u32) -> (&[u32], usize) {
-        let Some(at) = (pattern as usize).checked_sub(1).filter(|at| *at < self.len()) else {
-            return (&[], 0);
-        };
-        let start = if at == 0 { 0 } else { self.placeholder_ends[at - 1] as usize };
-        (&self.placeholders[start..self.placeholder_ends[at] as usize], self.ends[at])
-    }
-
-    /// Bytes of memory it takes.
-    pub(crate) fn held_bytes(&self) -> u64 {
-        let numbers = self.placeholders.capacity() + self.placeholder_ends.capacity();
-        let ends = self.ends.capacity() * size_of::<usize>();
-        let bytes = self.bytes.capacity() + self.widened.capacity();
-        (bytes + ends + numbers * size_of::<u32>()) as u64
-    }
-
-    /// Where in [`PatternTable::bytes`] each pattern ends, in order.
-    pub(crate) fn ends(&self) -> &[usize] {
-        &self.ends
-    }
-
-    /// Whether lines of a pattern have words that are not in it.
-    pub(crate) fn widened(&self, pattern: u32) -> bool {
-        let at = (pattern as usize).checked_sub(1);
-        at.and_then(|at| self.widened.get(at)).copied().unwrap_or(true)
-    }
-
-    /// The bytes of all patterns.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Where in [`PatternTable::bytes`] a pattern begins; 0 for one that is not there.
-    pub(crate) fn start(&self, pattern: u32) -> usize {
-        let before = (pattern as usize).checked_sub(2).and_then(|at| self.ends.get(at));
-        before.copied().unwrap_or(0)
-    }
-
-    /// How many there are, "none" not counted.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The pattern with this number; `None` for [`NO_PATTERN`] and numbers never given.
-    pub(crate) fn get(&self, pattern: u32) -> Option<&[u8]> {
-        let at = (pattern as usize).checked_sub(1)?;
-        let end = *self.ends.get(at)?;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        Some(&self.bytes[start..end])
+        let mut stretches = Stretches::default();
+        self.patterns.iter().for_each(|pattern| stretches.add(pattern));
+        stretches.encode()
     }
 }
 
@@ -313,6 +213,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::logs::pattern_table::PatternTable;
+    use crate::logs::sections::FORMAT_VERSION;
 
     #[test]
     fn lines_of_one_shape_share_a_pattern() {
@@ -375,10 +277,9 @@ mod tests {
                 }
             }
             prop_assert_eq!(rebuilt, line.as_bytes());
-            let table = PatternTable::decode(&interner.encode()).unwrap();
+            let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
             prop_assert_eq!(table.get(1).unwrap(), interner.last());
-            prop_assert_eq!(table.get(0), None);
-            prop_assert_eq!(table.get(2), None);
+            prop_assert_eq!(table.len(), 1);
         }
     }
 }

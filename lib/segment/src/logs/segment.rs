@@ -25,14 +25,14 @@ use super::error::SegmentError;
 use super::granule::GranuleTable;
 use super::index::GranuleIndex;
 use super::minutes::MinuteCounts;
-use super::pattern::PatternTable;
+use super::pattern_table::PatternTable;
 use super::sections::{
     COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
     STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
 };
 use super::sizes::SegmentSizes;
 use super::streams::{
-    MINUTE_NS, Stream, VolumeEntry, decode_levels, decode_streams, decode_volume, matching_streams,
+    MINUTE_NS, Stream, Volume, VolumeEntry, decode_levels, decode_streams, matching_streams,
 };
 use super::token_filter::FilterDirectory;
 use crate::bundle::{Bundle, BundleKind};
@@ -55,10 +55,21 @@ struct Shared {
     patterns: OnceLock<PatternTable>,
     streams: OnceLock<Vec<Stream>>,
     levels: OnceLock<Vec<Option<String>>>,
-    volume: OnceLock<Vec<VolumeEntry>>,
+    volume: OnceLock<Volume>,
     index: OnceLock<GranuleIndex>,
     /// Worked out, not read.
     minutes: OnceLock<Arc<MinuteCounts>>,
+    /// Worked out of the volume table.
+    minute_runs: OnceLock<Vec<MinuteRun>>,
+}
+
+/// Consecutive rows of one stream and minute, which begins after its first instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MinuteRun {
+    pub(crate) stream: u32,
+    pub(crate) minute_ns: i64,
+    /// How many rows of the segment there are up to the last of these.
+    pub(crate) end: u64,
 }
 
 /// A part of a segment that is read when it is first needed, and kept.
@@ -147,6 +158,7 @@ impl LogSegment {
                 volume: OnceLock::new(),
                 index: OnceLock::new(),
                 minutes: OnceLock::new(),
+                minute_runs: OnceLock::new(),
             }),
         })
     }
@@ -183,7 +195,7 @@ impl LogSegment {
         let streams = self.stream_table()?;
         let wanted = matching_streams(streams, matchers);
         let mut present = vec![false; streams.len()];
-        for entry in self.volume_table()? {
+        for entry in &self.volume_table()?.entries {
             present[entry.stream as usize] |= overlaps(entry, start_ns, end_ns);
         }
         let named = streams.iter().enumerate().filter(|(number, stream)| {
@@ -211,6 +223,7 @@ impl LogSegment {
         let wanted = matching_streams(streams, matchers);
         let rows = self
             .volume_table()?
+            .entries
             .iter()
             .filter(|entry| wanted[entry.stream as usize] && overlaps(entry, start_ns, end_ns))
             .map(|entry| VolumeRow {
@@ -232,15 +245,18 @@ impl LogSegment {
         };
         let of_loaded = |part| if self.loaded(part) { stored(&self.sections(part)) } else { 0 };
         let patterns = shared.patterns.get().map_or(0, PatternTable::held_bytes);
-        let volume = shared.volume.get().map_or(0, Vec::len);
+        let volume = shared.volume.get().map_or(0, Volume::held_bytes);
         let minutes = shared.minutes.get().and_then(|counts| counts.as_ref().as_ref());
-        let entries = volume + minutes.map_or(0, Vec::len);
+        let minutes = minutes.map_or(0, |counts| counts.len() * size_of::<VolumeEntry>());
+        let runs = shared.minute_runs.get().map_or(0, Vec::len);
         // Tables decoded take a few times what is stored; the index is held as it is, with its terms
         // beside it once they are searched.
         4 * (stored(&[GRANULES, COLUMNS_META, TOKEN_DIRECTORY]) + of_loaded(Part::Streams))
             + 3 * of_loaded(Part::Index)
             + patterns
-            + (entries * size_of::<VolumeEntry>()) as u64
+            + volume
+            + minutes as u64
+            + (runs * size_of::<MinuteRun>()) as u64
     }
 
     /// Stored bytes by section and by column. Reads nothing: opening has fetched it.
@@ -330,7 +346,8 @@ impl LogSegment {
         // Where another query was faster, its equal value stays.
         match part {
             Part::Patterns => {
-                let table = PatternTable::decode(&plain(PATTERNS)?).map_err(damaged(PATTERNS))?;
+                let table = PatternTable::decode(&plain(PATTERNS)?, shared.bundle.format())
+                    .map_err(damaged(PATTERNS))?;
                 drop(shared.patterns.set(table));
             }
             Part::Streams => {
@@ -343,7 +360,8 @@ impl LogSegment {
             }
             Part::Volume => {
                 let (streams, levels) = (self.stream_table()?.len(), self.level_table()?.len());
-                let table = decode_volume(&plain(VOLUME)?, streams, levels);
+                let format = shared.bundle.format();
+                let table = Volume::decode(&plain(VOLUME)?, streams, levels, format);
                 drop(shared.volume.set(table.map_err(damaged(VOLUME))?));
             }
             Part::Index => {
@@ -421,9 +439,34 @@ impl LogSegment {
         Arc::clone(self.shared.minutes.get_or_init(|| Arc::new(counts)))
     }
 
-    fn volume_table(&self) -> Result<&[VolumeEntry], SegmentError> {
-        let volume = self.shared.volume.get().map(Vec::as_slice);
-        volume.ok_or_else(|| self.damaged(VOLUME, NOT_READ))
+    pub(crate) fn volume_table(&self) -> Result<&Volume, SegmentError> {
+        self.shared.volume.get().ok_or_else(|| self.damaged(VOLUME, NOT_READ))
+    }
+
+    /// All rows by stream and minute, in their order; the volume table must be there.
+    pub(crate) fn minute_runs(&self) -> Result<&[MinuteRun], SegmentError> {
+        if let Some(runs) = self.shared.minute_runs.get() {
+            return Ok(runs);
+        }
+        let entries = self.volume_table()?.by_end().unwrap_or_default();
+        let mut runs: Vec<MinuteRun> = Vec::new();
+        let mut end = 0_u64;
+        for VolumeEntry { stream, minute_ns, lines, .. } in entries {
+            end = end.saturating_add(lines);
+            match runs.last_mut() {
+                Some(run) if (run.stream, run.minute_ns) == (stream, minute_ns) => run.end = end,
+                _ => runs.push(MinuteRun { stream, minute_ns, end }),
+            }
+        }
+        if end != self.rows() {
+            return Err(self.damaged(VOLUME, Malformed("it counts other rows than there are")));
+        }
+        Ok(self.shared.minute_runs.get_or_init(|| runs))
+    }
+
+    /// Whether the volume table tells rows at the first instant of a minute apart.
+    pub(crate) fn volume_has_firsts(&self) -> bool {
+        6 <= self.shared.bundle.format()
     }
 
     pub(crate) fn pattern_table(&self) -> Result<&PatternTable, SegmentError> {

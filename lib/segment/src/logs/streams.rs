@@ -117,20 +117,80 @@ impl VolumeBuilder {
         self.entries
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        wire::put_varint(&mut out, self.entries.len() as u64);
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        wire::put_varint(out, self.entries.len() as u64);
         let (mut stream, mut minute) = (0, 0);
         for entry in &self.entries {
-            wire::put_varint(&mut out, (entry.stream - stream).into());
-            wire::put_signed(&mut out, entry.minute_ns.div_euclid(MINUTE_NS) - minute);
-            wire::put_varint(&mut out, entry.level.into());
-            wire::put_varint(&mut out, entry.lines);
-            wire::put_varint(&mut out, entry.bytes);
+            wire::put_varint(out, (entry.stream - stream).into());
+            wire::put_signed(out, entry.minute_ns.div_euclid(MINUTE_NS) - minute);
+            wire::put_varint(out, entry.level.into());
+            wire::put_varint(out, entry.lines);
+            wire::put_varint(out, entry.bytes);
             stream = entry.stream;
             minute = entry.minute_ns.div_euclid(MINUTE_NS);
         }
-        out
+    }
+}
+
+/// The volume table: how many rows there are by stream, level and minute.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    /// Sorted by stream and minute.
+    pub(crate) entries: Vec<VolumeEntry>,
+    /// Of these, the rows at the very first instant of their minute; since format 6.
+    pub(crate) firsts: Option<Vec<VolumeEntry>>,
+}
+
+impl Volume {
+    /// Reads the table; `streams` and `levels` are how many of each there are.
+    pub(crate) fn decode(
+        section: &[u8],
+        streams: usize,
+        levels: usize,
+        format: u32,
+    ) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(section);
+        let entries = decode_entries(&mut reader, streams, levels)?;
+        let firsts = match format {
+            6.. => Some(decode_entries(&mut reader, streams, levels)?),
+            _ => None,
+        };
+        reader.finish()?;
+        Ok(Self { entries, firsts })
+    }
+
+    /// The rows by stream, level and minute, where a minute begins after its first instant and ends
+    /// with the first of the next; sorted by stream and minute.
+    pub(crate) fn by_end(&self) -> Option<Vec<VolumeEntry>> {
+        let firsts = self.firsts.as_ref()?;
+        let mut entries = self.entries.clone();
+        let key = |entry: &VolumeEntry| (entry.stream, entry.minute_ns, entry.level);
+        entries.sort_unstable_by_key(key);
+        let mut moved = Vec::new();
+        for first in firsts {
+            let Ok(at) = entries.binary_search_by_key(&key(first), key) else { continue };
+            let entry = &mut entries[at];
+            entry.lines = entry.lines.saturating_sub(first.lines);
+            let minute_ns = minute_of(first.minute_ns.saturating_sub(1));
+            moved.push(VolumeEntry { minute_ns, ..*first });
+        }
+        entries.extend(moved);
+        entries.retain(|entry| 0 < entry.lines);
+        entries.sort_unstable_by_key(key);
+        entries.dedup_by(|next, entry| {
+            let same = key(next) == key(entry);
+            if same {
+                entry.lines = entry.lines.saturating_add(next.lines);
+            }
+            same
+        });
+        Some(entries)
+    }
+
+    /// Bytes of memory it takes.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let entries = self.entries.len() + self.firsts.as_ref().map_or(0, Vec::len);
+        (entries * size_of::<VolumeEntry>()) as u64
     }
 }
 
@@ -141,13 +201,16 @@ pub(crate) fn minute_of(time_ns: i64) -> i64 {
     time_ns.div_euclid(MINUTE_NS).saturating_mul(MINUTE_NS)
 }
 
-/// Reads the volume table; `streams` and `levels` are how many of each there are.
-pub(crate) fn decode_volume(
-    section: &[u8],
+/// Whether a time is the very first instant of its minute.
+pub(crate) fn is_first(time_ns: i64) -> bool {
+    time_ns % MINUTE_NS == 0
+}
+
+fn decode_entries(
+    reader: &mut Reader<'_>,
     streams: usize,
     levels: usize,
 ) -> Result<Vec<VolumeEntry>, Malformed> {
-    let mut reader = Reader::new(section);
     let count = reader.count(5)?;
     let mut entries = Vec::with_capacity(count);
     let (mut stream, mut minute) = (0_u32, 0_i64);
@@ -169,7 +232,6 @@ pub(crate) fn decode_volume(
             bytes: reader.varint()?,
         });
     }
-    reader.finish()?;
     Ok(entries)
 }
 
@@ -213,7 +275,11 @@ mod tests {
             for (stream, seconds, level, bytes) in &rows {
                 builder.add(*stream, *level, seconds * 1_000_000_000, *bytes);
             }
-            let entries = decode_volume(&builder.encode(), 4, 3).unwrap();
+            let mut section = Vec::new();
+            builder.encode(&mut section);
+            let volume = Volume::decode(&section, 4, 3, 5).unwrap();
+            prop_assert_eq!(volume.by_end(), None);
+            let entries = volume.entries;
             prop_assert_eq!(&entries, &builder.entries);
             for entry in &entries {
                 let matching: Vec<_> = rows
@@ -231,10 +297,38 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn minutes_may_begin_after_their_first_instant(
+            mut rows in prop::collection::vec((0_u32..4, -20_i64..20, 0_u32..3), 0..100),
+        ) {
+            // Every second row is at such an instant.
+            rows.iter_mut().for_each(|(_, time, _)| *time *= MINUTE_NS / 2);
+            rows.sort_unstable();
+            let (mut all, mut firsts, mut expected) =
+                (VolumeBuilder::default(), VolumeBuilder::default(), HashMap::new());
+            for (stream, time, level) in &rows {
+                all.add(*stream, *level, *time, 7);
+                if is_first(*time) {
+                    firsts.add(*stream, *level, *time, 7);
+                }
+                *expected.entry((*stream, *level, minute_of(time - 1))).or_insert(0) += 1;
+            }
+            let mut section = Vec::new();
+            all.encode(&mut section);
+            firsts.encode(&mut section);
+            let entries = Volume::decode(&section, 4, 3, 6).unwrap().by_end().unwrap();
+            prop_assert!(entries.is_sorted_by_key(|e| (e.stream, e.minute_ns)));
+            let found = entries.iter().map(|e| ((e.stream, e.level, e.minute_ns), e.lines));
+            prop_assert_eq!(found.collect::<HashMap<_, _>>(), expected);
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..100),
+            format in 5_u32..7,
+        ) {
             drop(decode_streams(&bytes));
             drop(decode_levels(&bytes));
-            drop(decode_volume(&bytes, 3, 3));
+            drop(Volume::decode(&bytes, 3, 3, format).map(|volume| volume.by_end()));
         }
     }
 }

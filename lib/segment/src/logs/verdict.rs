@@ -9,7 +9,7 @@
 use regex_syntax::hir::Hir;
 
 use super::condition::{Condition, NeedleNumbers, Touches};
-use super::pattern::{PLACEHOLDER, PatternTable, TOKEN_PLACEHOLDER};
+use super::pattern_table::PatternTable;
 use super::plan::{CompiledFilter, LineTest};
 use super::token::{ByteClass, class};
 
@@ -56,64 +56,70 @@ impl AnalysedTest {
         Self { test, condition, context_free, token }
     }
 
-    fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
-        if memchr::memchr2(PLACEHOLDER, TOKEN_PLACEHOLDER, pattern).is_none() {
-            return match std::str::from_utf8(pattern) {
+    /// `hits` are this test's.
+    fn verdict(&self, pattern: &Pattern<'_>, hits: &mut StretchHits, touches: &Touches) -> Verdict {
+        let is_line = pattern.stretches.len() == 1;
+        if self.context_free {
+            // No text has placeholders in it, so what is in the static text is in a stretch.
+            if pattern.stretches.iter().any(|stretch| self.hits_stretch(pattern, *stretch, hits)) {
+                return Verdict::Yes;
+            }
+            if is_line {
+                return Verdict::No;
+            }
+        } else if is_line {
+            return match std::str::from_utf8(&pattern.spelled()) {
                 Ok(line) if self.test.hits(line) => Verdict::Yes,
                 Ok(_) => Verdict::No,
                 Err(_) => Verdict::Perhaps,
             };
         }
-        if self.context_free && self.hits_static_text(pattern) {
-            return Verdict::Yes;
-        }
         let perhaps = match self.token {
             // It is not in the static text, so it must be in what stands in a placeholder's place.
-            Some(needle) => {
-                touches.get(needle).copied().unwrap_or(true)
-                    || memchr::memchr(TOKEN_PLACEHOLDER, pattern).is_some()
-            }
-            None => self.condition.pattern_may_satisfy(pattern, touches),
+            Some(needle) => touches.get(needle).copied().unwrap_or(true) || pattern.widened(),
+            None => self.condition.pattern_may_satisfy(&pattern.spelled(), touches),
         };
         if perhaps { Verdict::Perhaps } else { Verdict::No }
     }
 
-    /// The verdicts on all patterns, in order; `None` where they have to be looked at one by one.
-    fn verdicts(&self, patterns: &PatternTable, touches: &Touches) -> Option<Vec<Verdict>> {
-        let (Some(needle), LineTest::Contains(finder)) = (self.token, &self.test) else {
-            return None;
+    /// Whether the text of a stretch is a hit, and so all lines with it.
+    fn hits_stretch(&self, pattern: &Pattern<'_>, stretch: u32, hits: &mut StretchHits) -> bool {
+        let look = || {
+            let text = pattern.table.text(stretch);
+            std::str::from_utf8(text).is_ok_and(|text| self.test.hits(text))
         };
-        let touched = touches.get(needle).copied().unwrap_or(true);
-        let missed = |number: u32| match patterns.placeholders(number).0 {
-            [] => Verdict::No,
-            _ if touched || patterns.widened(number) => Verdict::Perhaps,
-            _ => Verdict::No,
-        };
-        let mut verdicts: Vec<Verdict> = (1..=patterns.len() as u32).map(missed).collect();
-        let (bytes, ends) = (patterns.bytes(), patterns.ends());
-        let (mut from, mut at) = (0, 0);
-        while let Some(found) = finder.find(&bytes[from..]).map(|found| from + found) {
-            at += ends[at..].partition_point(|end| *end <= found);
-            let Some(end) = ends.get(at) else { break };
-            // What begins in one pattern and ends in the next is in neither.
-            let within = found + finder.needle().len() <= *end;
-            if within {
-                verdicts[at] = Verdict::Yes;
-            }
-            from = if within { *end } else { found + 1 };
+        match hits.get_mut(stretch as usize) {
+            Some(known) => *known.get_or_insert_with(look),
+            None => look(),
         }
-        Some(verdicts)
+    }
+}
+
+/// What a test says of each stretch of a segment's patterns, as far as it was asked.
+type StretchHits = [Option<bool>];
+
+/// A pattern with a number.
+struct Pattern<'a> {
+    table: &'a PatternTable,
+    number: u32,
+    stretches: &'a [u32],
+}
+
+impl<'a> Pattern<'a> {
+    /// `None` for "none" and numbers never given.
+    fn new(table: &'a PatternTable, number: u32) -> Option<Self> {
+        let stretches = table.stretches(number);
+        (!stretches.is_empty()).then_some(Self { table, number, stretches })
     }
 
-    fn hits_static_text(&self, pattern: &[u8]) -> bool {
-        match &self.test {
-            // No text has placeholders in it, so it is found between them.
-            LineTest::Contains(finder) => finder.find(pattern).is_some(),
-            LineTest::Regex(_) => pattern
-                .split(|byte| matches!(*byte, PLACEHOLDER | TOKEN_PLACEHOLDER))
-                .filter_map(|stretch| std::str::from_utf8(stretch).ok())
-                .any(|stretch| self.test.hits(stretch)),
-        }
+    fn spelled(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.table.spell(self.number, &mut text);
+        text
+    }
+
+    fn widened(&self) -> bool {
+        self.table.widened(self.number)
     }
 }
 
@@ -142,28 +148,21 @@ impl Verdict {
 }
 
 impl CompiledFilter {
-    fn verdict(&self, pattern: &[u8], touches: &Touches) -> Verdict {
+    /// `hits` are those of the filter's tests, in their order.
+    fn verdict(
+        &self,
+        pattern: &Pattern<'_>,
+        hits: &mut [Vec<Option<bool>>],
+        touches: &Touches,
+    ) -> Verdict {
         let mut miss = Verdict::Yes;
-        for test in &self.tests {
-            miss = miss.and(test.verdict(pattern, touches).not());
+        for (test, hits) in self.tests.iter().zip(hits) {
+            miss = miss.and(test.verdict(pattern, hits, touches).not());
             if miss == Verdict::No {
                 break;
             }
         }
         if self.negative { miss } else { miss.not() }
-    }
-
-    /// The verdicts on all patterns, in order, where that is faster than one by one.
-    fn verdicts(&self, patterns: &PatternTable, touches: &Touches) -> Option<Vec<Verdict>> {
-        let mut misses = vec![Verdict::Yes; patterns.len()];
-        for test in &self.tests {
-            let verdicts = test.verdicts(patterns, touches)?;
-            misses.iter_mut().zip(verdicts).for_each(|(miss, hit)| *miss = miss.and(hit.not()));
-        }
-        if !self.negative {
-            misses.iter_mut().for_each(|miss| *miss = miss.not());
-        }
-        Some(misses)
     }
 }
 
@@ -176,6 +175,8 @@ impl CompiledFilter {
 pub(crate) struct PatternVerdicts {
     patterns: usize,
     combinations: Vec<Combination>,
+    /// Of each test of all filters, in their order: what it says of stretches.
+    hits: Vec<Vec<Option<bool>>>,
 }
 
 /// Combinations told apart in one scan; each costs a look at every pattern.
@@ -185,8 +186,6 @@ const COMBINATIONS_MAX: usize = 16;
 struct Combination {
     touches: Vec<bool>,
     known: Vec<Option<Verdict>>,
-    /// Granules asked about so far.
-    granules: usize,
 }
 
 /// Names a combination of touching needles within [`PatternVerdicts`].
@@ -194,8 +193,10 @@ struct Combination {
 pub(crate) struct CombinationId(usize);
 
 impl PatternVerdicts {
-    pub(crate) fn new(patterns: &PatternTable) -> Self {
-        Self { patterns: patterns.len(), combinations: Vec::new() }
+    pub(crate) fn new(filters: &[CompiledFilter], patterns: &PatternTable) -> Self {
+        let tests = filters.iter().map(|filter| filter.tests.len()).sum();
+        let hits = vec![vec![None; patterns.distinct_stretches()]; tests];
+        Self { patterns: patterns.len(), combinations: Vec::new(), hits }
     }
 
     /// The combination in which these needles may touch variables; past [`COMBINATIONS_MAX`] one
@@ -210,7 +211,7 @@ impl PatternVerdicts {
         }
         CombinationId(known.unwrap_or_else(|| {
             let known = vec![None; self.patterns + 1];
-            self.combinations.push(Combination { touches, known, granules: 0 });
+            self.combinations.push(Combination { touches, known });
             self.combinations.len() - 1
         }))
     }
@@ -223,14 +224,6 @@ impl PatternVerdicts {
         combination: CombinationId,
         numbers: &[u32],
     ) -> Vec<Verdict> {
-        let Combination { touches, known, granules } = &mut self.combinations[combination.0];
-        *granules += 1;
-        // A single granule has few of the patterns.
-        if *granules == 2
-            && let Some(verdicts) = all_at_once(filters, patterns, touches)
-        {
-            known[1..].iter_mut().zip(verdicts).for_each(|(known, found)| *known = Some(found));
-        }
         // Most are known, so rows are looked up without a branch on what is found.
         let known = &self.combinations[combination.0].known;
         let found: Vec<Option<Verdict>> =
@@ -248,38 +241,33 @@ impl PatternVerdicts {
         combination: CombinationId,
         number: u32,
     ) -> Verdict {
-        let Combination { touches, known, .. } = &mut self.combinations[combination.0];
-        let (Some(slot), Some(pattern)) = (known.get_mut(number as usize), patterns.get(number))
+        let Combination { touches, known } = &mut self.combinations[combination.0];
+        let Some((slot, pattern)) =
+            known.get_mut(number as usize).zip(Pattern::new(patterns, number))
         else {
             return Verdict::Perhaps;
         };
-        *slot.get_or_insert_with(|| all(filters, pattern, touches))
+        *slot.get_or_insert_with(|| all(filters, &pattern, &mut self.hits, touches))
     }
 }
 
-fn all(filters: &[CompiledFilter], pattern: &[u8], touches: &Touches) -> Verdict {
+fn all(
+    filters: &[CompiledFilter],
+    pattern: &Pattern<'_>,
+    hits: &mut [Vec<Option<bool>>],
+    touches: &Touches,
+) -> Verdict {
     let mut verdict = Verdict::Yes;
+    let mut hits = hits;
     for filter in filters {
-        verdict = verdict.and(filter.verdict(pattern, touches));
+        let (of_filter, of_others) = hits.split_at_mut(filter.tests.len());
+        verdict = verdict.and(filter.verdict(pattern, of_filter, touches));
         if verdict == Verdict::No {
             break;
         }
+        hits = of_others;
     }
     verdict
-}
-
-/// The same for all patterns, in order, where that is faster than one by one.
-fn all_at_once(
-    filters: &[CompiledFilter],
-    patterns: &PatternTable,
-    touches: &Touches,
-) -> Option<Vec<Verdict>> {
-    let mut verdicts = vec![Verdict::Yes; patterns.len()];
-    for filter in filters {
-        let found = filter.verdicts(patterns, touches)?;
-        verdicts.iter_mut().zip(found).for_each(|(verdict, found)| *verdict = verdict.and(found));
-    }
-    Some(verdicts)
 }
 
 #[cfg(test)]
@@ -290,15 +278,27 @@ mod tests {
     use record::TenantId;
 
     use super::super::pattern::{pattern_of, wide_pattern_of};
+    use super::super::pattern_table::Stretches;
     use super::super::plan::{CompiledPlan, LineFilter, LineFilterOp, LogPlan};
+    use super::super::sections::FORMAT_VERSION;
     use super::*;
-    use crate::wire;
 
     fn plan(op: LineFilterOp, needles: &[&str]) -> Option<CompiledPlan> {
         let mut plan = LogPlan::all(TenantId::default(), 0, 1, Vec::new());
         let needles = needles.iter().map(|n| (*n).to_owned()).collect();
         plan.filters = vec![LineFilter { op, needles }];
         CompiledPlan::new(&plan).ok()
+    }
+
+    /// Of several patterns in one table, one after the other, as a scan does.
+    fn verdicts(plan: &CompiledPlan, patterns: &[Vec<u8>], touches: &Touches) -> Vec<Verdict> {
+        let mut cut = Stretches::default();
+        patterns.iter().for_each(|pattern| cut.add(pattern));
+        let table = PatternTable::decode(&cut.encode(), FORMAT_VERSION).unwrap();
+        let mut verdicts = PatternVerdicts::new(plan.filters(), &table);
+        let combination = verdicts.combination(touches.to_vec());
+        let numbers: Vec<u32> = (1..=patterns.len() as u32).collect();
+        verdicts.of_rows(plan.filters(), &table, combination, &numbers)
     }
 
     #[test]
@@ -322,10 +322,14 @@ mod tests {
             (NotRegex, "us[e]r", No),
         ] {
             let plan = plan(op, &[needle]).unwrap();
-            assert_eq!(all(plan.filters(), &pattern_of(line), &[]), expected, "{op:?} {needle}");
+            assert_eq!(verdicts(&plan, &[pattern_of(line)], &[]), [expected], "{op:?} {needle}");
         }
         let plan = plan(Regex, &["^no digits$"]).unwrap();
-        assert_eq!(all(plan.filters(), b"no digits", &[]), Yes, "without variables it is the line");
+        assert_eq!(
+            verdicts(&plan, &[b"no digits".to_vec()], &[]),
+            [Yes],
+            "the pattern is the line"
+        );
     }
 
     fn needle() -> impl Strategy<Value = String> {
@@ -339,56 +343,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn yes_and_no_are_what_the_line_says(
-            line in "[abAB1 :é]{0,12}",
-            op in prop::sample::select(vec![
-                LineFilterOp::Contains, LineFilterOp::NotContains,
-                LineFilterOp::Regex, LineFilterOp::NotRegex,
-            ]),
-            needles in prop::collection::vec(needle(), 1..3),
-            wide in any::<u32>(),
-        ) {
-            let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
-            let Some(plan) = plan(op, &needles) else { return Ok(()) };
-            let passes = plan.line_matches(&line);
-            for pattern in [pattern_of(&line), wide_pattern_of(&line, wide)] {
-                match all(plan.filters(), &pattern, &[]) {
-                    Verdict::Yes => prop_assert!(passes),
-                    Verdict::No => prop_assert!(!passes),
-                    Verdict::Perhaps => {}
-                }
-            }
-        }
-
-        #[test]
-        fn all_at_once_says_what_one_by_one_does(
-            lines in prop::collection::vec(("[ab1 :é]{0,6}", any::<u32>()), 1..20),
+        fn yes_and_no_are_what_the_lines_say(
+            lines in prop::collection::vec(("[abAB1 :é]{0,12}", any::<u32>()), 1..4),
             filters in prop::collection::vec(
-                (any::<bool>(), prop::collection::vec("[ab1é]{1,3}", 1..3)),
+                (
+                    prop::sample::select(vec![
+                        LineFilterOp::Contains, LineFilterOp::NotContains,
+                        LineFilterOp::Regex, LineFilterOp::NotRegex,
+                    ]),
+                    prop::collection::vec(needle(), 1..3),
+                ),
                 1..3,
             ),
-            touches in prop::collection::vec(any::<bool>(), 0..4),
         ) {
             let mut plan = LogPlan::all(TenantId::default(), 0, 1, Vec::new());
-            plan.filters = filters
-                .into_iter()
-                .map(|(negative, needles)| {
-                    let op = if negative { LineFilterOp::NotContains } else { LineFilterOp::Contains };
-                    LineFilter { op, needles }
-                })
-                .collect();
-            let plan = CompiledPlan::new(&plan).unwrap();
-            let mut section = Vec::new();
-            wire::put_varint(&mut section, lines.len() as u64);
-            for (line, wide) in &lines {
-                wire::put_bytes(&mut section, &wide_pattern_of(line, *wide));
-            }
-            let table = PatternTable::decode(&section).unwrap();
-            let found = all_at_once(plan.filters(), &table, &touches).unwrap();
-            prop_assert_eq!(found.len(), lines.len());
-            for (found, number) in found.into_iter().zip(1..) {
-                let pattern = table.get(number).unwrap();
-                prop_assert_eq!(found, all(plan.filters(), pattern, &touches), "{}", number);
+            plan.filters =
+                filters.into_iter().map(|(op, needles)| LineFilter { op, needles }).collect();
+            let Ok(plan) = CompiledPlan::new(&plan) else { return Ok(()) };
+            let narrow = lines.iter().map(|(line, _)| pattern_of(line));
+            let wide = lines.iter().map(|(line, wide)| wide_pattern_of(line, *wide));
+            let patterns: Vec<Vec<u8>> = narrow.chain(wide).collect();
+            let verdicts = verdicts(&plan, &patterns, &[]);
+            let twice = lines.iter().chain(&lines);
+            for ((line, _), verdict) in twice.zip(verdicts) {
+                let passes = plan.line_matches(line);
+                match verdict {
+                    Verdict::Yes => prop_assert!(passes, "{}", line),
+                    Verdict::No => prop_assert!(!passes, "{}", line),
+                    Verdict::Perhaps => {}
+                }
             }
         }
     }

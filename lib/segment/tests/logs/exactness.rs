@@ -6,7 +6,9 @@ use record::{Labels, MatchOp, Matcher, TenantId};
 use segment::logs::{BuildOptions, GRANULE_ROWS, LineFilter, LineFilterOp, LogPlan, ScanStats};
 
 use crate::corpus;
-use crate::naive::{Row, build, check, check_counts, check_minutes, level, open, scan};
+use crate::naive::{
+    Row, build, check, check_counts, check_counts_by_minute, check_minutes, level, open, scan,
+};
 
 fn options(granule_rows: usize) -> BuildOptions {
     BuildOptions { granule_rows, patterns_free: 0, ..BuildOptions::fresh() }
@@ -35,7 +37,7 @@ fn random_questions_get_the_naive_answer() {
         (Just(rows), Just(options), plans)
     });
     let totals = std::cell::RefCell::new(&mut pruned);
-    let tallies = std::cell::Cell::new(0);
+    let (tallies, by_pattern) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     runner
         .run(&cases, |(rows, options, plans)| {
             runtime.block_on(async {
@@ -45,6 +47,8 @@ fn random_questions_get_the_naive_answer() {
                     totals.borrow_mut().add(&stats);
                     tallies.set(tallies.get() + check_counts(&segment, &rows, plan).await);
                     check_minutes(&segment, &rows, plan).await;
+                    let granules = check_counts_by_minute(&segment, &rows, plan).await;
+                    by_pattern.set(by_pattern.get() + granules);
                 }
             });
             Ok(())
@@ -52,6 +56,7 @@ fn random_questions_get_the_naive_answer() {
         .unwrap();
     // The rules were at work, or the test shows nothing.
     assert!(0 < tallies.get());
+    assert!(0 < by_pattern.get());
     assert!(0 < pruned.granules_pruned_by_levels, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_fragments, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_token_lengths, "{pruned:?}");

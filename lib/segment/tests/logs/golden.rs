@@ -14,6 +14,7 @@ const V2: &[u8] = include_bytes!("../golden/logs-v2.segment");
 const V3: &[u8] = include_bytes!("../golden/logs-v3.segment");
 const V4: &[u8] = include_bytes!("../golden/logs-v4.segment");
 const V5: &[u8] = include_bytes!("../golden/logs-v5.segment");
+const V6: &[u8] = include_bytes!("../golden/logs-v6.segment");
 
 /// The rows of the golden segment of a format version.
 fn rows(version: u32) -> Vec<Row> {
@@ -66,6 +67,14 @@ fn rows(version: u32) -> Vec<Row> {
             Row::new(&streams[n % 2], (n as i64 + 20) * 1_900_000_000, &line)
         }));
     }
+    // One stack trace after several messages: format 6 keeps it once.
+    if 6 <= version {
+        let stack = "\n\tat com.example.Orders.place(Orders.java:17)".repeat(4);
+        rows.extend((0..20).map(|n| {
+            let line = format!("{} failed:{stack}", ["order", "refund", "payment"][n % 3]);
+            Row::new(&streams[n % 2], (n as i64 + 50) * 1_700_000_000, &line)
+        }));
+    }
     if 3 <= version {
         // As they lie in the segment.
         rows.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
@@ -79,7 +88,7 @@ fn options() -> BuildOptions {
 
 #[tokio::test]
 async fn every_version_reads_as_it_was_written() {
-    for (version, golden) in [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5)] {
+    for (version, golden) in [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6)] {
         reads_as_it_was_written(version, golden).await;
     }
 }
@@ -110,6 +119,8 @@ async fn reads_as_it_was_written(version: u32, golden: &'static [u8]) {
         "555555555555555555555555",
         "00000001579bde2468acf134",
         "00000001579bde2468acf135",
+        "refund failed",
+        "Orders",
     ] {
         let filter = segment::logs::LineFilter {
             op: segment::logs::LineFilterOp::Contains,

@@ -162,6 +162,7 @@ async fn count(segment: &LogSegment, plan: &LogPlan) -> (Vec<Counted>, usize) {
     while let Some(found) = scan.next().await.unwrap() {
         match found {
             Found::Rows { rows, .. } => counted.extend(rows_of(&[rows]).iter().map(counted_row)),
+            Found::Minutes(_) => panic!("minutes were not asked for"),
             Found::Tally(tally) => {
                 tallies += 1;
                 let level = |at: usize| {
@@ -195,6 +196,48 @@ pub(crate) async fn check_counts(segment: &LogSegment, rows: &[Row], plan: &LogP
     expected.sort();
     assert_eq!(counted, expected, "{plan:?}");
     tallies
+}
+
+/// Counts by minute, without attributes, and compares with the oracle; says how many granules were
+/// counted without looking at rows.
+pub(crate) async fn check_counts_by_minute(
+    segment: &LogSegment,
+    rows: &[Row],
+    plan: &LogPlan,
+) -> usize {
+    let attributes = AttributeColumns::None;
+    let plan = LogPlan { limit: None, lines: false, attributes, ..plan.clone() };
+    let compiled = Arc::new(CompiledPlan::new(&plan).unwrap());
+    let budget = Arc::new(ScanBudget::unlimited());
+    let mut scan = segment.scan_counting_minutes(&compiled, &budget, None);
+    let minute = |time: i64| (time - 1).div_euclid(MINUTE_NS) * MINUTE_NS;
+    let mut counted: Vec<(Labels, i64)> = Vec::new();
+    let mut granules = 0;
+    while let Some(found) = scan.next().await.unwrap() {
+        match found {
+            Found::Rows { rows, .. } => counted
+                .extend(rows_of(&[rows]).into_iter().map(|row| (row.stream, minute(row.time)))),
+            Found::Tally(tally) => {
+                for run in tally.streams() {
+                    let times = tally.times()[run.rows].iter();
+                    counted.extend(times.map(|time| (run.stream.clone(), minute(*time))));
+                }
+            }
+            Found::Minutes(minutes) => {
+                granules += 1;
+                for count in minutes.counts() {
+                    let row = (count.stream.clone(), count.minute_ns);
+                    counted.extend(std::iter::repeat_n(row, count.rows as usize));
+                }
+            }
+        }
+    }
+    let mut expected: Vec<(Labels, i64)> =
+        naive(rows, &plan).into_iter().map(|row| (row.stream, minute(row.time))).collect();
+    counted.sort();
+    expected.sort();
+    assert_eq!(counted, expected, "{plan:?}");
+    granules
 }
 
 /// Counts by minute without line filters, and compares with the oracle; says whether minutes could

@@ -1,8 +1,13 @@
 //! The best rows of a scan with a limit: newest or oldest, by the plan's direction.
 //!
+//! Which rows are wanted is mostly known before they are read. Their times are promised then, so
+//! that what is worse than enough of them is not read at all.
+//!
 //! What always holds: of all rows added, no row that is left out is better than one that is kept.
 //!
-//! Bounds: the limit, plus the rows of one granule.
+//! Bounds: the limit, plus the rows of one granule; twice as many times.
+
+use std::cmp::Ordering;
 
 use record::LogBatch;
 
@@ -17,11 +22,16 @@ pub(crate) struct BestRows {
     rows: usize,
     /// The worst time kept, once there are `limit` rows.
     worst: Option<i64>,
+    /// The best times of rows that are sure to be added or were.
+    promised: Vec<i64>,
+    /// The worst of the `limit` best promised.
+    promised_worst: Option<i64>,
 }
 
 impl BestRows {
     pub(crate) fn new(limit: usize, direction: Direction) -> Self {
-        Self { limit, direction, batches: Vec::new(), rows: 0, worst: None }
+        let (batches, promised) = (Vec::new(), Vec::new());
+        Self { limit, direction, batches, rows: 0, worst: None, promised, promised_worst: None }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -34,11 +44,42 @@ impl BestRows {
 
     /// Whether a row between these times (inclusive) could be better than one that is kept.
     pub(crate) fn may_take(&self, time_min: i64, time_max: i64) -> bool {
-        match (self.worst, self.direction) {
-            (None, _) => 0 < self.limit,
-            (Some(worst), Direction::Forward) => time_min < worst,
-            (Some(worst), Direction::Backward) => worst < time_max,
+        let (better, as_good) = match self.direction {
+            Direction::Forward => (self.worst.is_none_or(|worst| time_min < worst), {
+                self.promised_worst.is_none_or(|worst| time_min <= worst)
+            }),
+            Direction::Backward => (self.worst.is_none_or(|worst| worst < time_max), {
+                self.promised_worst.is_none_or(|worst| worst <= time_max)
+            }),
+        };
+        0 < self.limit && better && as_good
+    }
+
+    /// Whether some times are out of reach.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.worst.is_some() || self.promised_worst.is_some()
+    }
+
+    /// Takes in the times of rows that are sure to be added, each row once.
+    pub(crate) fn promise(&mut self, times: impl Iterator<Item = i64>) {
+        for time in times {
+            self.promised.push(time);
+            if 2 * self.limit <= self.promised.len() {
+                self.keep_promised();
+            }
         }
+        self.keep_promised();
+    }
+
+    fn keep_promised(&mut self) {
+        if self.limit == 0 || self.promised.len() < self.limit {
+            return;
+        }
+        let direction = self.direction;
+        let better_first = |a: &i64, b: &i64| better_first(direction, *a, *b);
+        let (_, worst, _) = self.promised.select_nth_unstable_by(self.limit - 1, better_first);
+        self.promised_worst = Some(*worst);
+        self.promised.truncate(self.limit);
     }
 
     /// Adds rows and drops what is not among the best any more.
@@ -54,10 +95,8 @@ impl BestRows {
             self.batches.clear();
             return;
         }
-        let better_first = |a: &i64, b: &i64| match self.direction {
-            Direction::Forward => a.cmp(b),
-            Direction::Backward => b.cmp(a),
-        };
+        let direction = self.direction;
+        let better_first = |a: &i64, b: &i64| better_first(direction, *a, *b);
         let (_, worst, _) = times.select_nth_unstable_by(self.limit - 1, better_first);
         let worst = *worst;
         self.worst = Some(worst);
@@ -98,6 +137,13 @@ impl BestRows {
     }
 }
 
+fn better_first(direction: Direction, a: i64, b: i64) -> Ordering {
+    match direction {
+        Direction::Forward => a.cmp(&b),
+        Direction::Backward => b.cmp(&a),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -120,17 +166,24 @@ mod tests {
             batches in prop::collection::vec(prop::collection::vec(-9_i64..9, 1..8), 0..8),
             limit in 0_usize..12,
             forward in any::<bool>(),
+            promises in any::<bool>(),
         ) {
             let direction = if forward { Direction::Forward } else { Direction::Backward };
             let mut best = BestRows::new(limit, direction);
             let mut all: Vec<i64> = Vec::new();
+            if promises {
+                best.promise(batches.iter().flatten().copied());
+            }
             for times in &batches {
                 let (min, max) = (times.iter().min(), times.iter().max());
                 let reach = best.may_take(*min.unwrap_or(&0), *max.unwrap_or(&0));
                 let before: Vec<i64> =
                     best.batches.iter().flat_map(|(_, b)| b.times().to_vec()).collect();
-                best.add(0, batch(times));
-                if !reach {
+                // What is promised and out of reach is not read.
+                if reach || !promises {
+                    best.add(0, batch(times));
+                }
+                if !reach && !promises {
                     let after: Vec<i64> =
                         best.batches.iter().flat_map(|(_, b)| b.times().to_vec()).collect();
                     prop_assert_eq!(before, after, "out of reach, yet it changed something");

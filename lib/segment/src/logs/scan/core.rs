@@ -19,13 +19,17 @@ use roaring::RoaringBitmap;
 
 use super::ScanStats;
 use super::best::BestRows;
+use super::by_pattern::ByPattern;
 use super::decide::{Decided, Decider};
 use super::leaves::Leaves;
 use super::numbers::GranulePages;
 use super::tally::RowTally;
 use crate::logs::budget::ScanBudget;
+use crate::logs::column_reader::GranuleBatch;
+use crate::logs::columns::PATTERN;
 use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
+use crate::logs::minutes::MinuteTally;
 use crate::logs::page::PageDecoder;
 use crate::logs::plan::{CompiledPlan, Direction};
 use crate::logs::prune::{self, TextPruner};
@@ -59,6 +63,8 @@ pub enum Found {
     },
     /// Where counting was asked for and nothing else of the rows is needed.
     Tally(RowTally),
+    /// Where counting by minute was asked for and lines alone decide.
+    Minutes(MinuteTally),
 }
 
 #[derive(Debug)]
@@ -69,6 +75,8 @@ pub(crate) struct ScanCore {
     pub(super) stats: ScanStats,
     stage: Stage,
     pub(super) leaves: Leaves,
+    /// Whether rows are counted by minute where that needs no row.
+    pub(super) by_minute: bool,
     pub(super) decider: Decider,
     /// Granules still to read, in order.
     queue: VecDeque<u32>,
@@ -100,11 +108,18 @@ enum Stage {
     },
     /// The finishing columns of what was decided.
     Finishing {
-        decided: Vec<(Decided, Vec<usize>)>,
+        decided: Vec<(Undecided, Vec<usize>)>,
     },
     /// Nothing: the queue is next.
     Between,
     Done,
+}
+
+/// A granule that its columns of numbers do not refuse.
+#[derive(Debug)]
+enum Undecided {
+    Rows(Decided),
+    Patterns(ByPattern),
 }
 
 /// A filter block to read, and the hashes to look up in it.
@@ -125,6 +140,7 @@ impl ScanCore {
         let limit = plan.plan().limit;
         Self {
             leaves,
+            by_minute: false,
             decider: Decider::default(),
             queue: VecDeque::new(),
             window_granules: if limit.is_some() { 1 } else { WINDOW_GRANULES_MAX },
@@ -144,6 +160,14 @@ impl ScanCore {
     pub(crate) fn ahead(mut self, granules: usize) -> Self {
         self.window_granules_max = granules.clamp(1, WINDOW_GRANULES_MAX);
         self.window_granules = self.window_granules.min(self.window_granules_max);
+        self
+    }
+
+    /// Counts rows by minute where that needs no row.
+    pub(crate) fn by_minute(mut self) -> Self {
+        let by_tokens = self.plan.token_needles().is_some();
+        self.by_minute =
+            by_tokens && self.leaves.patterns_alone() && self.segment.volume_has_firsts();
         self
     }
 
@@ -257,7 +281,7 @@ impl ScanCore {
                 self.queue.clear();
                 break;
             }
-            let leaves = self.leaves.deciding(&table.granules[granule as usize]);
+            let leaves = self.deciding(&table.granules[granule as usize]);
             let pages = leaves.iter().map(|leaf| table.pages[*leaf][granule as usize]);
             bytes += pages.clone().map(|page| u64::from(page.bytes)).sum::<u64>();
             let full = self.window_granules <= granules.len() || WINDOW_BYTES_MAX < bytes;
@@ -281,6 +305,19 @@ impl ScanCore {
         Ok(Some(Ask { columns: ranges, ..Ask::default() }))
     }
 
+    /// Whether patterns and variables alone decide a granule's rows.
+    fn by_patterns(&self, granule: &Granule) -> bool {
+        let inside =
+            self.plan.time_matches(granule.time_min) && self.plan.time_matches(granule.time_max);
+        let wanted = |stream: u32| self.decider.streams.get(stream as usize) == Some(&true);
+        self.by_minute && inside && granule.streams.clone().all(wanted)
+    }
+
+    /// The columns that are read of a granule first.
+    fn deciding(&self, granule: &Granule) -> Vec<usize> {
+        if self.by_patterns(granule) { vec![PATTERN] } else { self.leaves.deciding(granule) }
+    }
+
     fn out_of_reach(&self, granule: &Granule) -> bool {
         self.best.as_ref().is_some_and(|best| !best.may_take(granule.time_min, granule.time_max))
     }
@@ -291,8 +328,7 @@ impl ScanCore {
         fetched: Vec<Bytes>,
     ) -> Result<Option<Ask>, SegmentError> {
         let mut fetched = fetched.into_iter();
-        let mut decided = Vec::new();
-        let mut ranges = Vec::new();
+        let mut undecided: Vec<Undecided> = Vec::new();
         for &number in granules {
             self.budget.check()?;
             let segment = self.segment.clone();
@@ -300,24 +336,37 @@ impl ScanCore {
             self.budget.take_rows(granule.rows.into())?;
             self.stats.granules_read += 1;
             self.stats.rows_considered += u64::from(granule.rows);
-            let leaves = self.leaves.deciding(granule);
+            let leaves = self.deciding(granule);
             let pages =
                 GranulePages::new(number, self.checked_pages(number, leaves, &mut fetched)?);
-            let Some(one) = self.decider.decide(
-                &self.plan,
-                &segment,
-                &self.leaves,
-                pages,
-                self.best.as_ref(),
-                &mut self.decoder,
-            )?
-            else {
-                continue;
+            let one = if self.by_patterns(granule) {
+                let (decider, decoder) = (&mut self.decider, &mut self.decoder);
+                let left = decider.by_patterns(&self.plan, &segment, pages, decoder)?;
+                left.map(Undecided::Patterns)
+            } else {
+                let left = self.decider.decide(
+                    &self.plan,
+                    &segment,
+                    &self.leaves,
+                    pages,
+                    self.best.as_ref(),
+                    &mut self.decoder,
+                )?;
+                left.map(Undecided::Rows)
             };
+            undecided.extend(one);
+        }
+        if let Some(best) = &mut self.best {
+            undecided.iter().for_each(|one| one.promise(best));
+            undecided.retain_mut(|one| one.narrow(best));
+        }
+        let table = self.segment.granules();
+        let (mut decided, mut ranges) = (Vec::new(), Vec::new());
+        for one in undecided {
             let late = self.leaves.late(one.open(), one.rest());
-            let table = segment.granules();
-            let missing = late.iter().filter(|leaf| one.pages.page(**leaf).is_none());
-            ranges.extend(missing.map(|leaf| table.pages[*leaf][number as usize].range()));
+            let missing = late.iter().filter(|leaf| one.pages().page(**leaf).is_none());
+            let granule = one.pages().granule() as usize;
+            ranges.extend(missing.map(|leaf| table.pages[*leaf][granule].range()));
             decided.push((one, late));
         }
         if decided.is_empty() {
@@ -330,7 +379,7 @@ impl ScanCore {
 
     fn finish_all(
         &mut self,
-        decided: Vec<(Decided, Vec<usize>)>,
+        decided: Vec<(Undecided, Vec<usize>)>,
         fetched: Vec<Bytes>,
     ) -> Result<(), SegmentError> {
         let mut fetched = fetched.into_iter();
@@ -339,20 +388,27 @@ impl ScanCore {
         for (mut one, late) in decided {
             self.budget.check()?;
             if !late.is_empty() {
-                let missing = late.iter().copied().filter(|leaf| one.pages.page(*leaf).is_none());
+                let granule = one.pages().granule();
+                let missing = late.iter().copied().filter(|leaf| one.pages().page(*leaf).is_none());
                 let missing: Vec<usize> = missing.collect();
-                one.pages.add(self.checked_pages(one.granule(), missing, &mut fetched)?);
-                let pages = one.pages.of(&late).map_err(damaged)?;
-                let batch = segment.decode(one.granule(), &late, pages).map_err(damaged)?;
-                one.finishing = Some(batch);
+                one.pages_mut().add(self.checked_pages(granule, missing, &mut fetched)?);
+                let pages = one.pages().of(&late).map_err(damaged)?;
+                let batch = segment.decode(granule, &late, pages).map_err(damaged)?;
+                one.finish_with(batch);
             }
-            let found = one.finish(
-                &self.plan,
-                &segment,
-                &self.leaves,
-                self.best.as_ref(),
-                &mut self.stats,
-            )?;
+            if self.best.as_ref().is_some_and(|best| !one.narrow(best)) {
+                continue;
+            }
+            let found = match one {
+                Undecided::Rows(one) => {
+                    let best = self.best.as_ref();
+                    one.finish(&self.plan, &segment, &self.leaves, best, &mut self.stats)?
+                }
+                Undecided::Patterns(one) => {
+                    let filters = self.plan.token_needles().unwrap_or_default();
+                    one.finish(&self.plan, filters, &segment, &mut self.stats)?
+                }
+            };
             match (&mut self.best, found) {
                 (_, None) => {}
                 (Some(best), Some(Found::Rows { first_row, rows })) => best.add(first_row, rows),
@@ -377,5 +433,59 @@ impl ScanCore {
             sound.map_err(|cause| self.segment.damaged(COLUMNS, cause))
         };
         leaves.into_iter().zip(fetched).map(checked).collect()
+    }
+}
+
+impl Undecided {
+    fn pages(&self) -> &GranulePages {
+        match self {
+            Self::Rows(one) => &one.pages,
+            Self::Patterns(one) => &one.pages,
+        }
+    }
+
+    fn pages_mut(&mut self) -> &mut GranulePages {
+        match self {
+            Self::Rows(one) => &mut one.pages,
+            Self::Patterns(one) => &mut one.pages,
+        }
+    }
+
+    /// Whether lines have to be searched.
+    fn open(&self) -> bool {
+        match self {
+            Self::Rows(one) => one.open(),
+            Self::Patterns(one) => one.open(),
+        }
+    }
+
+    /// Whether attributes without columns of their own have to be read.
+    fn rest(&self) -> bool {
+        match self {
+            Self::Rows(one) => one.rest(),
+            Self::Patterns(_) => false,
+        }
+    }
+
+    /// Promises the rows that nothing can refuse any more.
+    fn promise(&self, best: &mut BestRows) {
+        if let Self::Rows(one) = self {
+            best.promise(one.certain_times());
+        }
+    }
+
+    /// Refuses rows that cannot be among the best any more, and says whether any are left.
+    fn narrow(&mut self, best: &BestRows) -> bool {
+        match self {
+            Self::Rows(one) => one.narrow(best),
+            Self::Patterns(_) => true,
+        }
+    }
+
+    fn finish_with(&mut self, batch: GranuleBatch) {
+        match self {
+            Self::Rows(one) => one.finishing = Some(batch),
+            Self::Patterns(one) => one.finishing = Some(batch),
+        }
     }
 }

@@ -104,11 +104,21 @@ impl Decider {
         decoder: &mut PageDecoder,
     ) -> Result<Option<Decided>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let bounded = best.filter(|best| best.is_bounded());
+        let mut times = Vec::new();
+        if let Some(best) = bounded {
+            times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+            if !times.iter().any(|time| best.may_take(*time, *time)) {
+                return Ok(None);
+            }
+        }
         let mut patterns = Vec::new();
         if leaves.patterns_read() {
             patterns = pages.numbers(PATTERN, segment, decoder).map_err(damaged)?;
         }
-        let Some(mut verdicts) = self.by_pattern(plan, segment, &pages, &patterns)? else {
+        let in_reach = bounded.map(|best| times.iter().map(|time| best.may_take(*time, *time)));
+        let Some(mut verdicts) = self.by_pattern(plan, segment, &pages, &patterns, in_reach)?
+        else {
             return Ok(None);
         };
         let streams = self.by_stream(segment, &pages, decoder, &mut verdicts).map_err(damaged)?;
@@ -122,7 +132,9 @@ impl Decider {
         if verdicts.iter().all(|verdict| *verdict == Verdict::No) {
             return Ok(None);
         }
-        let times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+        if bounded.is_none() {
+            times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+        }
         let granule = &segment.granules().granules[pages.granule() as usize];
         let inside = plan.time_matches(granule.time_min) && plan.time_matches(granule.time_max);
         let reached = |time: i64| {
@@ -132,7 +144,8 @@ impl Decider {
         if rows.is_empty() {
             return Ok(None);
         }
-        let rest = leaves.rest_read(levels_empty) && !holds_no_names(segment, &pages, decoder);
+        let rest =
+            leaves.rest_read(granule, levels_empty) && !holds_no_names(segment, &pages, decoder);
         let decided_by_level = plan.attribute_names().all(|name| name == DETECTED_LEVEL);
         let labels_open = level_open || !decided_by_level;
         let finishing = None;
@@ -149,20 +162,33 @@ impl Decider {
         }))
     }
 
-    /// What the line filters say about each row; `None` when they refuse all.
+    /// What the line filters say about each row, of rows out of reach "no"; `None` when they refuse
+    /// all.
     fn by_pattern(
         &mut self,
         plan: &CompiledPlan,
         segment: &LogSegment,
         pages: &GranulePages,
         patterns: &[u32],
+        in_reach: Option<impl Iterator<Item = bool>>,
     ) -> Result<Option<Vec<Verdict>>, SegmentError> {
         let combination = self.combinations.get(&pages.granule()).copied();
         let Some((verdicts, combination)) = self.verdicts.as_mut().zip(combination) else {
             return Ok(Some(vec![Verdict::Yes; pages.rows(segment)]));
         };
         let table = segment.pattern_table()?;
-        let found = verdicts.of_rows(plan.filters(), table, combination, patterns);
+        let filters = plan.filters();
+        let found = match in_reach {
+            // Few are: patterns of the others need not be looked at.
+            Some(in_reach) => {
+                let verdict = |(pattern, in_reach): (&u32, bool)| match in_reach {
+                    true => verdicts.verdict(filters, table, combination, *pattern),
+                    false => Verdict::No,
+                };
+                patterns.iter().zip(in_reach).map(verdict).collect()
+            }
+            None => verdicts.of_rows(filters, table, combination, patterns),
+        };
         Ok(found.iter().any(|verdict| *verdict != Verdict::No).then_some(found))
     }
 
@@ -248,6 +274,19 @@ fn holds_no_names(segment: &LogSegment, pages: &GranulePages, decoder: &mut Page
 }
 
 impl Decided {
+    /// The times of the rows that nothing can refuse any more.
+    pub(crate) fn certain_times(&self) -> impl Iterator<Item = i64> {
+        let decided = self.rows.iter().filter(|row| !self.labels_open && !row.open());
+        decided.map(|row| self.times[row.row()])
+    }
+
+    /// Refuses rows that cannot be among the best any more, and says whether any are left.
+    pub(crate) fn narrow(&mut self, best: &BestRows) -> bool {
+        let time = |row: &Candidate| self.times[row.row()];
+        self.rows.retain(|row| best.may_take(time(row), time(row)));
+        !self.rows.is_empty()
+    }
+
     pub(crate) fn granule(&self) -> u32 {
         self.pages.granule()
     }

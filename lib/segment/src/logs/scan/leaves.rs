@@ -60,6 +60,13 @@ impl Leaves {
         }
     }
 
+    /// Whether rows are counted, whatever they are but for their line's patterns and variables, their
+    /// stream and their time.
+    pub(crate) fn patterns_alone(&self) -> bool {
+        let attributes = self.rest_wanted || self.rest_decides || !self.promoted.is_empty();
+        self.counting && self.filters && !self.lines && !self.level_read() && !attributes
+    }
+
     /// Whether a row's level can refuse it.
     pub(crate) fn level_decides(&self) -> bool {
         self.level_decides
@@ -90,10 +97,10 @@ impl Leaves {
         self.promoted.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether attributes without columns of their own are read of a granule that has some;
-    /// `levels_empty` says that a level may be among them.
-    pub(crate) fn rest_read(&self, levels_empty: bool) -> bool {
-        self.rest_wanted || self.rest_decides || levels_empty
+    /// Whether attributes without columns of their own are read of a granule; `levels_empty` says
+    /// that a level may be among them.
+    pub(crate) fn rest_read(&self, granule: &Granule, levels_empty: bool) -> bool {
+        !granule.rest_empty && (self.rest_wanted || self.rest_decides || levels_empty)
     }
 
     /// Whether rows are counted and the answer carries none of their lines and attributes but the
@@ -116,11 +123,11 @@ impl Leaves {
         if self.patterns_read() {
             leaves.push(PATTERN);
         }
-        if self.rest_read(self.level_read()) {
+        if self.rest_read(granule, self.level_read()) {
             leaves.push(ATTRIBUTE_NAMES);
         }
         if !self.filters {
-            let late = self.late(false, self.rest_wanted || self.rest_decides);
+            let late = self.late(false, self.rest_read(granule, false));
             leaves.extend(late.into_iter().filter(|leaf| *leaf != ATTRIBUTE_NAMES));
         }
         leaves

@@ -13,6 +13,7 @@
 //! memory; with a limit, that many rows.
 
 mod best;
+mod by_pattern;
 mod core;
 mod decide;
 mod leaves;
@@ -76,6 +77,18 @@ impl LogSegment {
         // Among the best rows of a limit single rows come and go, so they stay rows.
         let counting = plan.plan().limit.is_none();
         self.start_scan(self.core(plan, budget, counting), budget, cpu)
+    }
+
+    /// As [`LogSegment::scan_counting`], for whoever counts by minutes that begin after their first
+    /// instant: where lines alone decide, the rows come as [`Found::Minutes`].
+    pub fn scan_counting_minutes(
+        &self,
+        plan: &Arc<CompiledPlan>,
+        budget: &Arc<ScanBudget>,
+        cpu: Option<Arc<CpuPool>>,
+    ) -> LogScan {
+        let counting = plan.plan().limit.is_none();
+        self.start_scan(self.core(plan, budget, counting).by_minute(), budget, cpu)
     }
 
     /// Reads every row in the order in which they lie, holding at most `granules` decoded ones.

@@ -21,9 +21,10 @@ impl ScanCore {
     pub(super) fn parts(&self) -> Vec<Part> {
         let needed = [
             (Part::Streams, true),
-            (Part::Levels, self.leaves.level_read()),
+            (Part::Levels, self.leaves.level_read() || self.by_minute),
             (Part::Patterns, self.leaves.patterns_read() && self.plan.needles() == 0),
             (Part::Index, self.needs_index()),
+            (Part::Volume, self.by_minute),
         ];
         let missing = |(part, needed): &&(Part, bool)| *needed && !self.segment.loaded(*part);
         needed.iter().filter(missing).map(|(part, _)| *part).collect()
@@ -189,7 +190,7 @@ impl ScanCore {
         }
         let granules = &self.segment.granules().granules;
         let patterns = self.segment.pattern_table()?;
-        let mut verdicts = PatternVerdicts::new(patterns);
+        let mut verdicts = PatternVerdicts::new(filters, patterns);
         let before = candidates.len();
         let mut left = RoaringBitmap::new();
         let mut possible: Vec<(CombinationId, bool)> = Vec::new();

@@ -29,6 +29,7 @@ mod write;
 pub(crate) use opened::Opened;
 pub(crate) use read::{UNREAD, Variables};
 pub(crate) use search::{TokenNeedle, TokenNeedles};
+pub(crate) use shapes::Shapes;
 pub(crate) use write::{GranuleVariables, VariablesWriter};
 
 /// Masks of one slot that are told apart; one byte a value says which.
@@ -44,11 +45,15 @@ const STREAM_BYTES_MAX: usize = 1 << 30;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
     use proptest::sample::Index;
 
     use super::*;
-    use crate::logs::pattern::{NO_PATTERN, PatternInterner, PatternTable, SlotList};
+    use crate::logs::pattern::{NO_PATTERN, PatternInterner, SlotList};
+    use crate::logs::pattern_table::PatternTable;
+    use crate::logs::sections::FORMAT_VERSION;
     use crate::wire::Malformed;
 
     struct Encoded {
@@ -77,34 +82,51 @@ mod tests {
             }
             patterns.push(pattern);
         }
-        let table = PatternTable::decode(&interner.encode()).unwrap();
+        let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
         Encoded { bytes: writer.encode(&patterns, &variables).unwrap(), patterns, table }
     }
 
     impl Encoded {
         fn open(&self) -> Result<Opened<'_>, Malformed> {
-            Opened::new(&self.bytes, &self.table, &self.patterns)
+            Opened::new(
+                &self.bytes,
+                &self.table,
+                &self.patterns,
+                Cow::Owned(Shapes::of(&self.table, &self.patterns)?),
+            )
         }
 
         /// Searching tokens finds what searching lines does.
         fn check_search(&self, lines: &[String], needles: &[(bool, Vec<String>)]) {
-            let filter = |(negative, needles): &(bool, Vec<String>)| {
-                let needles = needles.iter().filter_map(|text| TokenNeedle::new(text.as_bytes()));
+            let within = |text: &&String| TokenNeedle::new(text.as_bytes()).is_some();
+            let needles: Vec<(bool, Vec<&String>)> = needles
+                .iter()
+                .map(|(negative, texts)| (*negative, texts.iter().filter(within).collect()))
+                .collect();
+            let filter = |(negative, texts): &(bool, Vec<&String>)| {
+                let needles = texts.iter().filter_map(|text| TokenNeedle::new(text.as_bytes()));
                 TokenNeedles { negative: *negative, needles: needles.collect() }
             };
             let filters: Vec<TokenNeedles> = needles.iter().map(filter).collect();
             let mut opened = self.open().unwrap();
-            let found = opened.satisfying(&filters, 0..lines.len()).unwrap();
+            // A scan asks for the rows of the patterns that leave them open.
+            let decided = |row: &usize| match &needles[..] {
+                [(_, one)] if one.len() == 1 => {
+                    let pattern = self.table.get(self.patterns[*row]).unwrap_or_default();
+                    memchr::memmem::find(&pattern, one[0].as_bytes()).is_some()
+                }
+                _ => false,
+            };
+            let open: Vec<usize> = (0..lines.len()).filter(|row| !decided(row)).collect();
+            let found = opened.satisfying(&filters, open.iter().copied()).unwrap();
             // What was searched can be read as well.
             let mut read = Variables::open(opened, 0..lines.len()).unwrap();
             for ((row, line), found) in lines.iter().enumerate().zip(found) {
                 assert_eq!(read.line(row).unwrap(), line);
-                let expected = needles.iter().all(|(negative, needles)| {
-                    let mut within =
-                        needles.iter().filter(|n| TokenNeedle::new(n.as_bytes()).is_some());
-                    within.any(|needle| line.contains(needle.as_str())) != *negative
+                let expected = needles.iter().all(|(negative, texts)| {
+                    texts.iter().any(|text| line.contains(text.as_str())) != *negative
                 });
-                assert_eq!(found, expected, "{needles:?} in {line:?}");
+                assert_eq!(found, expected && open.contains(&row), "{needles:?} in {line:?}");
             }
         }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::read::Mask;
 use super::shapes::Shapes;
 use super::streams::Streams;
-use crate::logs::pattern::PatternTable;
+use crate::logs::pattern_table::PatternTable;
 use crate::wire::Malformed;
 
 /// Rows counted by pattern and masks found; other streams are decompressed when they are wanted,
@@ -14,7 +14,7 @@ use crate::wire::Malformed;
 pub(crate) struct Opened<'a> {
     pub(super) table: &'a PatternTable,
     pub(super) patterns: &'a [u32],
-    pub(super) shapes: Shapes,
+    pub(super) shapes: Cow<'a, Shapes>,
     pub(super) masks: Vec<Mask>,
     /// The stream of masks: each has its length before it.
     pub(super) mask_bytes: Cow<'a, [u8]>,
@@ -22,21 +22,16 @@ pub(crate) struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// Opens what [`super::VariablesWriter::encode`] wrote for rows of these patterns.
+    /// Opens what [`super::VariablesWriter::encode`] wrote for rows of these patterns; `shapes` are
+    /// theirs.
     pub(crate) fn new(
         encoded: &'a [u8],
         table: &'a PatternTable,
         patterns: &'a [u32],
+        shapes: Cow<'a, Shapes>,
     ) -> Result<Self, Malformed> {
         let (masks, streams) = Streams::open(encoded)?;
         let mask_bytes = masks.into_plain()?;
-        Ok(Self {
-            table,
-            patterns,
-            shapes: Shapes::of(table, patterns)?,
-            masks: Mask::all(&mask_bytes)?,
-            mask_bytes,
-            streams,
-        })
+        Ok(Self { table, patterns, shapes, masks: Mask::all(&mask_bytes)?, mask_bytes, streams })
     }
 }

@@ -11,11 +11,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::opened::Opened;
-use super::shapes::Shapes;
+use super::shapes::{NO_SUCH_PATTERN, Shapes};
 use super::slot::StoredSlot;
 use super::values::Values;
 use super::{CHOICES_MAX, STREAM_BYTES_MAX};
-use crate::logs::pattern::{NO_PATTERN, PatternTable};
+use crate::logs::pattern::NO_PATTERN;
+use crate::logs::pattern_table::PatternTable;
 use crate::logs::pieces::Pieces;
 use crate::wire::{Malformed, Reader};
 
@@ -29,7 +30,9 @@ pub(super) const CUT_SHORT: Malformed = Malformed("its variables are fewer than 
 pub(crate) struct Variables<'a> {
     table: &'a PatternTable,
     patterns: &'a [u32],
-    shapes: Shapes,
+    shapes: Cow<'a, Shapes>,
+    /// Where each row is, were they sorted by pattern.
+    places: Vec<u32>,
     slots: Vec<Slot>,
     masks: Vec<Mask>,
     bytes: Bytes<'a>,
@@ -104,6 +107,7 @@ impl<'a> Variables<'a> {
         let mut variables = Self {
             table,
             patterns,
+            places: shapes.places(patterns),
             shapes,
             slots: Vec::new(),
             masks,
@@ -122,8 +126,8 @@ impl<'a> Variables<'a> {
     /// The line of `row`.
     pub(crate) fn line(&mut self, row: usize) -> Result<&str, Malformed> {
         let pattern = *self.patterns.get(row).ok_or(CUT_SHORT)?;
-        let rank = self.shapes.ranks[row] as usize;
         let shape = &self.shapes.shapes[self.shapes.place(pattern)];
+        let rank = self.places[row] as usize - shape.rows.start;
         self.line.truncate(0);
         let slots = self.slots.get(shape.slots.clone()).ok_or(CUT_SHORT)?;
         if pattern == NO_PATTERN {
@@ -131,14 +135,17 @@ impl<'a> Variables<'a> {
             slots[0].put(rank, &self.bytes, &self.masks, &mut self.line)?;
         } else {
             let text = self.table.bytes();
-            let mut start = self.table.start(pattern);
-            let (placeholders, end) = self.table.placeholders(pattern);
-            for (at, slot) in placeholders.iter().zip(slots) {
-                put(&mut self.line, text, start, *at as usize - start)?;
+            let Some((last, before)) = self.table.stretches(pattern).split_last() else {
+                return Err(NO_SUCH_PATTERN);
+            };
+            for (stretch, slot) in before.iter().zip(slots) {
+                let stretch = self.table.stretch(*stretch);
+                // Without its placeholder.
+                put(&mut self.line, text, stretch.start, stretch.len() - 1)?;
                 slot.put(rank, &self.bytes, &self.masks, &mut self.line)?;
-                start = *at as usize + 1;
             }
-            put(&mut self.line, text, start, end - start)?;
+            let last = self.table.stretch(*last);
+            put(&mut self.line, text, last.start, last.len())?;
         }
         std::str::from_utf8(self.line.as_bytes()).map_err(|_| Malformed("a line is not UTF-8"))
     }
@@ -154,10 +161,11 @@ impl<'a> Variables<'a> {
         let mut lengths = Reader::new(lengths);
         let mut cursor = Cursor::default();
         let mut masks = Vec::new();
-        let shapes = std::mem::take(&mut self.shapes.shapes);
+        let shapes = std::mem::replace(&mut self.shapes, Cow::Owned(Shapes::default()));
         // Of a damaged granule, there may be as many slots as its patterns have places.
-        self.slots.reserve(shapes.last().map_or(0, |shape| shape.slots.end.min(stream.len())));
-        for (shape, wanted) in shapes.iter().zip(wanted) {
+        self.slots
+            .reserve(shapes.shapes.last().map_or(0, |shape| shape.slots.end.min(stream.len())));
+        for (shape, wanted) in shapes.shapes.iter().zip(wanted) {
             let rows = shape.rows.len();
             for _ in shape.slots.clone() {
                 let slot = match StoredSlot::read(&mut reader, &mut masks)? {
@@ -175,7 +183,7 @@ impl<'a> Variables<'a> {
                 self.slots.push(slot);
             }
         }
-        self.shapes.shapes = shapes;
+        self.shapes = shapes;
         reader.finish()?;
         lengths.finish()?;
         let whole = cursor.choices == self.bytes.choices.len()

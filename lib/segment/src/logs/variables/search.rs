@@ -15,7 +15,6 @@ use memchr::memmem::Finder;
 use super::CHOICES_MAX;
 use super::opened::Opened;
 use super::read::{CUT_SHORT, Cursor, NO_SUCH_MASK, add, width_of};
-use super::shapes::Shape;
 use super::slot::StoredSlot;
 use super::streams::{Streams, spelled_out};
 use super::values::to_rows;
@@ -110,35 +109,48 @@ impl TokenNeedle {
 }
 
 impl Opened<'_> {
-    /// Which of `rows` satisfy all `filters`, by row of the granule; others are false.
+    /// Which of `rows`, those that their patterns leave open, satisfy all `filters`, by row of the
+    /// granule; others are false.
     pub(crate) fn satisfying(
         &mut self,
         filters: &[TokenNeedles],
         rows: impl Iterator<Item = usize> + Clone,
     ) -> Result<Vec<bool>, Malformed> {
-        let patterns = self.patterns;
-        let wanted = self.shapes.of_rows(patterns, rows.clone());
+        let wanted = self.shapes.of_rows(self.patterns, rows.clone());
+        let by_pattern = self.satisfying_of(filters, &wanted)?;
+        let places = self.shapes.places(self.patterns);
+        let mut satisfying = vec![false; self.patterns.len()];
+        rows.for_each(|row| satisfying[row] = by_pattern[places[row] as usize]);
+        Ok(satisfying)
+    }
+
+    /// Which rows of the shapes that are `wanted`, those that leave their rows open, satisfy all
+    /// `filters`, in the order of their patterns; what it says of others is not to be used.
+    pub(crate) fn satisfying_of(
+        &mut self,
+        filters: &[TokenNeedles],
+        wanted: &[bool],
+    ) -> Result<Vec<bool>, Malformed> {
+        let rows = self.patterns.len();
         self.streams.slots.load()?;
         self.streams.text.load()?;
-        let mut search = Search { opened: self, wanted: &wanted, digits: None, half_bytes: None };
-        // Of the rows by pattern.
-        let mut passing = vec![true; patterns.len()];
-        let mut hits = vec![false; patterns.len()];
+        let mut search = Search { opened: self, wanted, digits: None, half_bytes: None };
+        // Had a pattern the only needle, it would not leave its rows open.
+        let patterns_decided = matches!(filters, [filter] if filter.needles.len() == 1);
+        let mut passing = vec![true; rows];
+        let mut hits = vec![false; rows];
         for filter in filters {
             hits.fill(false);
             for needle in &filter.needles {
-                search.find(needle, &mut hits)?;
+                if !patterns_decided {
+                    search.find_in_patterns(needle, &mut hits);
+                }
+                search.find_in_variables(needle, &mut hits)?;
             }
             let outcomes = passing.iter_mut().zip(&hits);
             outcomes.for_each(|(passing, hit)| *passing &= *hit != filter.negative);
         }
-        let shapes = &self.shapes;
-        let mut satisfying = vec![false; patterns.len()];
-        for row in rows {
-            let first = shapes.shapes[shapes.place(patterns[row])].rows.start;
-            satisfying[row] = passing[first + shapes.ranks[row] as usize];
-        }
-        Ok(satisfying)
+        Ok(passing)
     }
 }
 
@@ -161,14 +173,24 @@ struct Sight {
 }
 
 impl Search<'_, '_> {
-    /// Marks the rows wanted, in the order of their patterns, that have the needle.
-    fn find(&mut self, needle: &TokenNeedle, hits: &mut Hits) -> Result<(), Malformed> {
-        for shape in self.wanted_shapes() {
-            let pattern = self.opened.table.get(shape.pattern).unwrap_or_default();
-            if needle.finder.find(pattern).is_some() {
+    /// Marks the rows wanted, in the order of their patterns, whose pattern has the needle.
+    fn find_in_patterns(&self, needle: &TokenNeedle, hits: &mut Hits) {
+        let mut pattern = Vec::new();
+        let shapes = self.opened.shapes.shapes.iter().zip(self.wanted);
+        for (shape, _) in shapes.filter(|(_, wanted)| **wanted) {
+            self.opened.table.spell(shape.pattern, &mut pattern);
+            if needle.finder.find(&pattern).is_some() {
                 hits[shape.rows.clone()].fill(true);
             }
         }
+    }
+
+    /// Marks the rows wanted, in the order of their patterns, that have the needle in a variable.
+    fn find_in_variables(
+        &mut self,
+        needle: &TokenNeedle,
+        hits: &mut Hits,
+    ) -> Result<(), Malformed> {
         let sight = self.look(needle)?;
         if !sight.masks.is_empty() || sight.text || sight.half_bytes {
             self.opened.streams.choices.load()?;
@@ -178,16 +200,6 @@ impl Search<'_, '_> {
             self.find_in_slots(needle, &sight, hits)?;
         }
         Ok(())
-    }
-
-    fn wanted_shapes(&self) -> impl Iterator<Item = &Shape> {
-        self.opened
-            .shapes
-            .shapes
-            .iter()
-            .zip(self.wanted)
-            .filter(|(_, wanted)| **wanted)
-            .map(|(s, _)| s)
     }
 
     /// Looks through whole streams, those that could have the needle.
