@@ -43,6 +43,10 @@ pub(crate) const WINDOW_BYTES_MAX: u64 = 8 << 20;
 /// Granules asked for at once; a scan with a limit starts with one and doubles.
 const WINDOW_GRANULES_MAX: usize = 16;
 
+/// Granules of one time that a scan with a limit and line filters asks for at once: the rows of the
+/// first say nothing of the others, and what is decided of all says which of them to finish.
+const SAME_TIME_GRANULES: usize = 8;
+
 /// What the core wants next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -284,8 +288,9 @@ impl ScanCore {
             let leaves = self.deciding(&table.granules[granule as usize]);
             let pages = leaves.iter().map(|leaf| table.pages[*leaf][granule as usize]);
             bytes += pages.clone().map(|page| u64::from(page.bytes)).sum::<u64>();
-            let full = self.window_granules <= granules.len() || WINDOW_BYTES_MAX < bytes;
-            if full && !granules.is_empty() {
+            let enough = self.window_granules <= granules.len();
+            let full = enough && !self.is_of_same_time(&granules, granule);
+            if (full || WINDOW_BYTES_MAX < bytes) && !granules.is_empty() {
                 break;
             }
             ranges.extend(pages.map(|page| page.range()));
@@ -303,6 +308,18 @@ impl ScanCore {
         }
         self.stage = Stage::Deciding { granules };
         Ok(Some(Ask { columns: ranges, ..Ask::default() }))
+    }
+
+    /// Whether a scan with a limit decides another granule along with those of the window.
+    fn is_of_same_time(&self, window: &[u32], granule: u32) -> bool {
+        let granules = &self.segment.granules().granules;
+        let Some(first) = window.first().map(|first| &granules[*first as usize]) else {
+            return false;
+        };
+        let granule = &granules[granule as usize];
+        let overlaps = granule.time_min <= first.time_max && first.time_min <= granule.time_max;
+        let searched = self.best.is_some() && !self.plan.filters().is_empty();
+        searched && overlaps && window.len() < SAME_TIME_GRANULES.min(self.window_granules_max)
     }
 
     /// Whether patterns and variables alone decide a granule's rows.
@@ -384,38 +401,82 @@ impl ScanCore {
     ) -> Result<(), SegmentError> {
         let mut fetched = fetched.into_iter();
         let segment = self.segment.clone();
-        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let mut searched = Vec::new();
         for (mut one, late) in decided {
             self.budget.check()?;
-            if !late.is_empty() {
-                let granule = one.pages().granule();
-                let missing = late.iter().copied().filter(|leaf| one.pages().page(*leaf).is_none());
-                let missing: Vec<usize> = missing.collect();
-                one.pages_mut().add(self.checked_pages(granule, missing, &mut fetched)?);
-                let pages = one.pages().of(&late).map_err(damaged)?;
-                let batch = segment.decode(granule, &late, pages).map_err(damaged)?;
-                one.finish_with(batch);
-            }
-            if self.best.as_ref().is_some_and(|best| !one.narrow(best)) {
-                continue;
-            }
+            self.complete(&mut one, &late, &mut fetched)?;
             let found = match one {
+                Undecided::Rows(one) if self.best.is_some() => {
+                    searched.push(one);
+                    continue;
+                }
                 Undecided::Rows(one) => {
-                    let best = self.best.as_ref();
-                    one.finish(&self.plan, &segment, &self.leaves, best, &mut self.stats)?
+                    one.finish(&self.plan, &segment, &self.leaves, &mut self.stats)?
                 }
                 Undecided::Patterns(one) => {
                     let filters = self.plan.token_needles().unwrap_or_default();
                     one.finish(&self.plan, filters, &segment, &mut self.stats)?
                 }
             };
-            match (&mut self.best, found) {
-                (_, None) => {}
-                (Some(best), Some(Found::Rows { first_row, rows })) => best.add(first_row, rows),
-                (_, Some(found)) => self.ready.push_back(found),
-            }
+            self.ready.extend(found);
+        }
+        if let Some(mut best) = self.best.take() {
+            let finished = self.finish_best(&searched, &mut best);
+            self.best = Some(best);
+            finished?;
         }
         self.stage = Stage::Between;
+        Ok(())
+    }
+
+    /// Searches granules before rows of any are put together, so that only those are that are still
+    /// among the best.
+    fn finish_best(
+        &mut self,
+        granules: &[Decided],
+        best: &mut BestRows,
+    ) -> Result<(), SegmentError> {
+        let segment = self.segment.clone();
+        let mut searched = Vec::with_capacity(granules.len());
+        for one in granules {
+            self.budget.check()?;
+            if !one.any_reaches(best) {
+                continue;
+            }
+            let (plan, leaves) = (&self.plan, &self.leaves);
+            let chosen = one.choose(plan, &segment, leaves, Some(best), &mut self.stats)?;
+            best.promise(chosen.certain_now());
+            searched.push(chosen);
+        }
+        for mut chosen in searched {
+            self.budget.check()?;
+            chosen.narrow(best);
+            self.stats.rows_matched += chosen.rows() as u64;
+            if 0 < chosen.rows() {
+                let (first_row, rows) = chosen.into_rows(&self.plan, &segment, &self.leaves)?;
+                best.add(first_row, rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the columns that finish a granule, `late`, to it.
+    fn complete(
+        &self,
+        one: &mut Undecided,
+        late: &[usize],
+        fetched: &mut impl Iterator<Item = Bytes>,
+    ) -> Result<(), SegmentError> {
+        if late.is_empty() {
+            return Ok(());
+        }
+        let damaged = |cause| self.segment.damaged(COLUMNS, cause);
+        let granule = one.pages().granule();
+        let missing = late.iter().copied().filter(|leaf| one.pages().page(*leaf).is_none());
+        let missing: Vec<usize> = missing.collect();
+        one.pages_mut().add(self.checked_pages(granule, missing, fetched)?);
+        let pages = one.pages().of(late).map_err(damaged)?;
+        one.finish_with(self.segment.decode(granule, late, pages).map_err(damaged)?);
         Ok(())
     }
 

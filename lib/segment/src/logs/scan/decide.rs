@@ -282,13 +282,21 @@ impl Decided {
 
     /// Refuses rows that cannot be among the best any more, and says whether any are left.
     pub(crate) fn narrow(&mut self, best: &BestRows) -> bool {
-        let time = |row: &Candidate| self.times[row.row()];
-        self.rows.retain(|row| best.may_take(time(row), time(row)));
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.retain(|candidate| self.reaches(*candidate, best));
+        self.rows = rows;
         !self.rows.is_empty()
     }
 
-    pub(crate) fn granule(&self) -> u32 {
-        self.pages.granule()
+    /// Whether a row that is left could be among the best.
+    pub(crate) fn any_reaches(&self, best: &BestRows) -> bool {
+        self.rows.iter().any(|candidate| self.reaches(*candidate, best))
+    }
+
+    /// Whether a row could be among the best.
+    fn reaches(&self, candidate: Candidate, best: &BestRows) -> bool {
+        let time = self.times[candidate.row()];
+        best.may_take(time, time)
     }
 
     /// Whether a line has to be searched.
@@ -301,42 +309,40 @@ impl Decided {
         self.rest
     }
 
-    /// Searches the lines and attributes still open and builds the answer; `None` when no row is
-    /// left.
+    /// Searches the lines and attributes still open and builds the answer of a scan without a limit;
+    /// `None` when no row is left.
     pub(crate) fn finish(
         self,
         plan: &CompiledPlan,
         segment: &LogSegment,
         leaves: &Leaves,
-        best: Option<&BestRows>,
         stats: &mut ScanStats,
     ) -> Result<Option<Found>, SegmentError> {
-        let (chosen, lines) = self.choose(plan, segment, leaves, best, stats)?;
-        stats.rows_matched += chosen.len() as u64;
-        if chosen.is_empty() {
+        let chosen = self.choose(plan, segment, leaves, None, stats)?;
+        stats.rows_matched += chosen.rows() as u64;
+        if chosen.rows() == 0 {
             return Ok(None);
         }
         if leaves.counts_without_rows(self.rest) {
-            drop(lines);
-            let tally = self.tally(segment, leaves, &chosen);
+            let rows = chosen.rows;
+            let tally = self.tally(segment, leaves, &rows);
             return tally
                 .map(|tally| Some(Found::Tally(tally)))
                 .ok_or_else(|| segment.damaged(COLUMNS, UNKNOWN_STREAM));
         }
-        let first_row = u64::from(self.granule()) * segment.granules().granule_rows as u64;
-        let rows = self.rows(plan, segment, leaves, &chosen, lines)?;
+        let (first_row, rows) = chosen.into_rows(plan, segment, leaves)?;
         Ok(Some(Found::Rows { first_row, rows }))
     }
 
-    /// The rows of the answer, ascending, and the granule's lines if they were opened for it.
-    fn choose<'a>(
+    /// Searches the lines and attributes still open.
+    pub(crate) fn choose<'a>(
         &'a self,
         plan: &CompiledPlan,
         segment: &'a LogSegment,
         leaves: &Leaves,
         best: Option<&BestRows>,
         stats: &mut ScanStats,
-    ) -> Result<(Vec<u32>, Option<Lines<'a>>), SegmentError> {
+    ) -> Result<Chosen<'a>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let mut lines = match &self.finishing {
             Some(batch) if self.open() => Some(self.lines(segment, batch)?),
@@ -359,6 +365,9 @@ impl Decided {
         for candidate in self.most_promising_first(best) {
             if chosen.len() == limit {
                 break;
+            }
+            if best.is_some_and(|best| !self.reaches(candidate, best)) {
+                continue;
             }
             let row = candidate.row();
             if candidate.open() {
@@ -384,7 +393,7 @@ impl Decided {
             chosen.push(row as u32);
         }
         chosen.sort_unstable();
-        Ok((chosen, lines))
+        Ok(Chosen { of: self, rows: chosen, lines })
     }
 
     /// The candidates in the order in which a limit takes them; as they lie when none is in sight.
@@ -464,6 +473,47 @@ impl Decided {
             builder.push(TimestampNanos(self.times[row]), &stream.labels, line, &pairs, None);
         }
         Ok(builder.finish())
+    }
+}
+
+/// Rows of a granule that are wanted.
+#[derive(Debug)]
+pub(crate) struct Chosen<'a> {
+    of: &'a Decided,
+    /// Ascending.
+    rows: Vec<u32>,
+    /// The granule's lines, if they were opened to choose rows.
+    lines: Option<Lines<'a>>,
+}
+
+impl Chosen<'_> {
+    /// How many there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The times of the rows that were not [certain](Decided::certain_times) before.
+    pub(crate) fn certain_now(&self) -> impl Iterator<Item = i64> {
+        let open = self.of.rows.iter().filter(|row| self.of.labels_open || row.open());
+        let chosen = open.filter(|row| self.rows.binary_search(&(row.row() as u32)).is_ok());
+        chosen.map(|row| self.of.times[row.row()])
+    }
+
+    /// Drops rows that cannot be among the best any more.
+    pub(crate) fn narrow(&mut self, best: &BestRows) {
+        let time = |row: &u32| self.of.times[*row as usize];
+        self.rows.retain(|row| best.may_take(time(row), time(row)));
+    }
+
+    /// The rows, and the number of the segment's row that the granule begins with.
+    pub(crate) fn into_rows(
+        self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        leaves: &Leaves,
+    ) -> Result<(u64, LogBatch), SegmentError> {
+        let first = u64::from(self.of.pages.granule()) * segment.granules().granule_rows as u64;
+        Ok((first, self.of.rows(plan, segment, leaves, &self.rows, self.lines)?))
     }
 }
 
