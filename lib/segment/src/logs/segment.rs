@@ -464,6 +464,11 @@ impl LogSegment {
         Ok(self.shared.minute_runs.get_or_init(|| runs))
     }
 
+    /// Whether lines are kept as patterns and variables.
+    pub(crate) fn has_variables(&self) -> bool {
+        2 <= self.shared.bundle.format()
+    }
+
     /// Whether the volume table tells rows at the first instant of a minute apart.
     pub(crate) fn volume_has_firsts(&self) -> bool {
         6 <= self.shared.bundle.format()

@@ -1,17 +1,18 @@
-//! Counting the rows of a granule by minute, where patterns and variables alone decide them.
+//! Counting the rows of a granule where patterns and variables alone decide them.
 //!
 //! No row is looked at by itself but for its pattern: most patterns refuse all of their rows or let
-//! all through, variables are searched pattern by pattern, and which rows are of which stream and
-//! minute is known from the volume table, so that neither column is read.
+//! all through, and variables are searched pattern by pattern. Which rows are of which stream and
+//! minute is known from the volume table: where minutes are counted, neither column is read.
 
 use std::sync::Arc;
 
 use super::ScanStats;
 use super::core::Found;
-use super::decide::Decider;
+use super::decide::{Decider, Streams, UNKNOWN_STREAM};
 use super::numbers::GranulePages;
+use super::tally::RowTally;
 use crate::logs::column_reader::GranuleBatch;
-use crate::logs::columns::PATTERN;
+use crate::logs::columns::{PATTERN, TIME};
 use crate::logs::error::SegmentError;
 use crate::logs::minutes::MinuteTally;
 use crate::logs::page::PageDecoder;
@@ -75,6 +76,8 @@ impl ByPattern {
         plan: &Arc<CompiledPlan>,
         filters: &[TokenNeedles],
         segment: &LogSegment,
+        by_minute: bool,
+        decoder: &mut PageDecoder,
         stats: &mut ScanStats,
     ) -> Result<Option<Found>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
@@ -83,11 +86,18 @@ impl ByPattern {
             let batch = self.finishing.take().ok_or_else(|| damaged(WHOLE_LINES))?;
             found = self.search(filters, segment, &batch, stats)?;
         }
-        let counts = self.by_minute(segment, &self.passing(found))?;
-        let rows: u64 = counts.iter().map(|count| count.lines).sum();
+        let passing = self.passing(found);
+        let rows: u64 = passing.iter().map(|passes| u64::from(*passes)).sum();
         stats.rows_matched += rows;
-        let tally = MinuteTally::of_matching(segment, plan, counts);
-        Ok((0 < rows).then_some(Found::Minutes(tally)))
+        if rows == 0 {
+            return Ok(None);
+        }
+        Ok(Some(if by_minute {
+            let counts = self.by_minute(segment, &passing)?;
+            Found::Minutes(MinuteTally::of_matching(segment, plan, counts))
+        } else {
+            Found::Tally(self.tally(segment, &passing, decoder).map_err(damaged)?)
+        }))
     }
 
     /// Which rows of the patterns still open satisfy the filters, in the order of patterns.
@@ -157,5 +167,20 @@ impl ByPattern {
             }
         }
         Ok(counts)
+    }
+
+    /// The rows that pass, each with its time.
+    fn tally(
+        &self,
+        segment: &LogSegment,
+        passing: &[bool],
+        decoder: &mut PageDecoder,
+    ) -> Result<RowTally, Malformed> {
+        let rows = (0..).zip(passing).filter(|(_, passes)| **passes);
+        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        let runs = Streams::read(segment, &self.pages, decoder)?.runs(&rows);
+        let times = self.pages.times(TIME, segment, decoder)?;
+        let times = rows.iter().map(|row| times[*row as usize]).collect();
+        RowTally::new(segment, times, runs, Vec::new()).ok_or(UNKNOWN_STREAM)
     }
 }

@@ -79,7 +79,9 @@ pub(crate) struct ScanCore {
     pub(super) stats: ScanStats,
     stage: Stage,
     pub(super) leaves: Leaves,
-    /// Whether rows are counted by minute where that needs no row.
+    /// Whether rows are counted by their patterns where these alone decide them.
+    by_pattern: bool,
+    /// Whether they are counted by minute then.
     pub(super) by_minute: bool,
     pub(super) decider: Decider,
     /// Granules still to read, in order.
@@ -142,9 +144,11 @@ impl ScanCore {
     ) -> Self {
         let leaves = Leaves::new(&plan, segment.columns().promoted(), counting);
         let limit = plan.plan().limit;
+        let by_tokens = plan.token_needles().is_some() && segment.has_variables();
         Self {
-            leaves,
+            by_pattern: by_tokens && leaves.patterns_alone(),
             by_minute: false,
+            leaves,
             decider: Decider::default(),
             queue: VecDeque::new(),
             window_granules: if limit.is_some() { 1 } else { WINDOW_GRANULES_MAX },
@@ -169,9 +173,7 @@ impl ScanCore {
 
     /// Counts rows by minute where that needs no row.
     pub(crate) fn by_minute(mut self) -> Self {
-        let by_tokens = self.plan.token_needles().is_some();
-        self.by_minute =
-            by_tokens && self.leaves.patterns_alone() && self.segment.volume_has_firsts();
+        self.by_minute = self.by_pattern && self.segment.volume_has_firsts();
         self
     }
 
@@ -327,12 +329,13 @@ impl ScanCore {
         let inside =
             self.plan.time_matches(granule.time_min) && self.plan.time_matches(granule.time_max);
         let wanted = |stream: u32| self.decider.streams.get(stream as usize) == Some(&true);
-        self.by_minute && inside && granule.streams.clone().all(wanted)
+        self.by_pattern && inside && granule.streams.clone().all(wanted)
     }
 
     /// The columns that are read of a granule first.
     fn deciding(&self, granule: &Granule) -> Vec<usize> {
-        if self.by_patterns(granule) { vec![PATTERN] } else { self.leaves.deciding(granule) }
+        let patterns_only = self.by_minute && self.by_patterns(granule);
+        if patterns_only { vec![PATTERN] } else { self.leaves.deciding(granule) }
     }
 
     fn out_of_reach(&self, granule: &Granule) -> bool {
@@ -415,7 +418,8 @@ impl ScanCore {
                 }
                 Undecided::Patterns(one) => {
                     let filters = self.plan.token_needles().unwrap_or_default();
-                    one.finish(&self.plan, filters, &segment, &mut self.stats)?
+                    let (decoder, stats) = (&mut self.decoder, &mut self.stats);
+                    one.finish(&self.plan, filters, &segment, self.by_minute, decoder, stats)?
                 }
             };
             self.ready.extend(found);

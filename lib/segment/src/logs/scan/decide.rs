@@ -75,20 +75,50 @@ impl Candidate {
 
 /// The stream numbers of a granule's rows; a granule of one stream has no need to read them.
 #[derive(Debug)]
-enum Streams {
+pub(super) enum Streams {
     One(u32),
     Each(Vec<u32>),
 }
 
-const UNKNOWN_STREAM: Malformed = Malformed("a row names a stream that is not there");
+pub(super) const UNKNOWN_STREAM: Malformed = Malformed("a row names a stream that is not there");
 const UNKNOWN_LEVEL: Malformed = Malformed("a row names a level that is not there");
 
 impl Streams {
+    pub(super) fn read(
+        segment: &LogSegment,
+        pages: &GranulePages,
+        decoder: &mut PageDecoder,
+    ) -> Result<Self, Malformed> {
+        let range = &segment.granules().granules[pages.granule() as usize].streams;
+        match range.start() == range.end() {
+            true => Ok(Self::One(*range.start())),
+            false => Ok(Self::Each(pages.numbers(STREAM, segment, decoder)?)),
+        }
+    }
+
     fn of(&self, row: usize) -> u32 {
         match self {
             Self::One(stream) => *stream,
             Self::Each(streams) => streams[row],
         }
+    }
+
+    /// The streams of `rows`, each with how many of them there are up to its last.
+    pub(super) fn runs(&self, rows: &[u32]) -> Vec<(u32, usize)> {
+        let mut runs: Vec<(u32, usize)> = Vec::new();
+        match self {
+            Self::One(stream) => runs.push((*stream, rows.len())),
+            Self::Each(streams) => {
+                for (at, row) in rows.iter().enumerate() {
+                    let stream = streams[*row as usize];
+                    match runs.last_mut() {
+                        Some((known, end)) if *known == stream => *end = at + 1,
+                        _ => runs.push((stream, at + 1)),
+                    }
+                }
+            }
+        }
+        runs
     }
 }
 
@@ -200,23 +230,25 @@ impl Decider {
         decoder: &mut PageDecoder,
         verdicts: &mut [Verdict],
     ) -> Result<Streams, Malformed> {
-        let range = &segment.granules().granules[pages.granule() as usize].streams;
         let wanted = |stream: u32| self.streams.get(stream as usize).copied().ok_or(UNKNOWN_STREAM);
-        if range.start() == range.end() {
-            if !wanted(*range.start())? {
-                verdicts.fill(Verdict::No);
+        let streams = Streams::read(segment, pages, decoder)?;
+        match &streams {
+            Streams::One(stream) => {
+                if !wanted(*stream)? {
+                    verdicts.fill(Verdict::No);
+                }
             }
-            return Ok(Streams::One(*range.start()));
-        }
-        let streams = pages.numbers(STREAM, segment, decoder)?;
-        let mut at = 0;
-        for run in streams.chunk_by(|a, b| a == b) {
-            if !wanted(run[0])? {
-                verdicts[at..at + run.len()].fill(Verdict::No);
+            Streams::Each(streams) => {
+                let mut at = 0;
+                for run in streams.chunk_by(|a, b| a == b) {
+                    if !wanted(run[0])? {
+                        verdicts[at..at + run.len()].fill(Verdict::No);
+                    }
+                    at += run.len();
+                }
             }
-            at += run.len();
         }
-        Ok(Streams::Each(streams))
+        Ok(streams)
     }
 
     /// Refuses rows by their level, and says whether rows are left that it does not decide.
@@ -421,19 +453,7 @@ impl Decided {
         if !leaves.level_wanted() {
             self.levels.clear();
         }
-        let mut runs: Vec<(u32, usize)> = Vec::new();
-        match &self.streams {
-            Streams::One(stream) => runs.push((*stream, chosen.len())),
-            Streams::Each(streams) => {
-                for (at, row) in chosen.iter().enumerate() {
-                    let stream = streams[*row as usize];
-                    match runs.last_mut() {
-                        Some((known, end)) if *known == stream => *end = at + 1,
-                        _ => runs.push((stream, at + 1)),
-                    }
-                }
-            }
-        }
+        let runs = self.streams.runs(chosen);
         if chosen.len() == self.times.len() {
             return RowTally::new(segment, self.times, runs, self.levels);
         }
