@@ -19,13 +19,13 @@ use roaring::RoaringBitmap;
 
 use super::ScanStats;
 use super::best::BestRows;
-use super::by_pattern::ByPattern;
-use super::decide::{Decided, Decider};
+use super::decide::Decider;
+use super::decided::Decided;
 use super::leaves::Leaves;
 use super::numbers::GranulePages;
 use super::tally::RowTally;
+use super::undecided::Undecided;
 use crate::logs::budget::ScanBudget;
-use crate::logs::column_reader::GranuleBatch;
 use crate::logs::columns::PATTERN;
 use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
@@ -119,13 +119,6 @@ enum Stage {
     /// Nothing: the queue is next.
     Between,
     Done,
-}
-
-/// A granule that its columns of numbers do not refuse.
-#[derive(Debug)]
-enum Undecided {
-    Rows(Decided),
-    Patterns(ByPattern),
 }
 
 /// A filter block to read, and the hashes to look up in it.
@@ -498,59 +491,5 @@ impl ScanCore {
             sound.map_err(|cause| self.segment.damaged(COLUMNS, cause))
         };
         leaves.into_iter().zip(fetched).map(checked).collect()
-    }
-}
-
-impl Undecided {
-    fn pages(&self) -> &GranulePages {
-        match self {
-            Self::Rows(one) => &one.pages,
-            Self::Patterns(one) => &one.pages,
-        }
-    }
-
-    fn pages_mut(&mut self) -> &mut GranulePages {
-        match self {
-            Self::Rows(one) => &mut one.pages,
-            Self::Patterns(one) => &mut one.pages,
-        }
-    }
-
-    /// Whether lines have to be searched.
-    fn open(&self) -> bool {
-        match self {
-            Self::Rows(one) => one.open(),
-            Self::Patterns(one) => one.open(),
-        }
-    }
-
-    /// Whether attributes without columns of their own have to be read.
-    fn rest(&self) -> bool {
-        match self {
-            Self::Rows(one) => one.rest(),
-            Self::Patterns(_) => false,
-        }
-    }
-
-    /// Promises the rows that nothing can refuse any more.
-    fn promise(&self, best: &mut BestRows) {
-        if let Self::Rows(one) = self {
-            best.promise(one.certain_times());
-        }
-    }
-
-    /// Refuses rows that cannot be among the best any more, and says whether any are left.
-    fn narrow(&mut self, best: &BestRows) -> bool {
-        match self {
-            Self::Rows(one) => one.narrow(best),
-            Self::Patterns(_) => true,
-        }
-    }
-
-    fn finish_with(&mut self, batch: GranuleBatch) {
-        match self {
-            Self::Rows(one) => one.finishing = Some(batch),
-            Self::Patterns(one) => one.finishing = Some(batch),
-        }
     }
 }

@@ -12,15 +12,18 @@
 //! Bounds: the budget, checked between granules; [`self::core::WINDOW_BYTES_MAX`] of pages in
 //! memory; with a limit, that many rows.
 
+mod attributes;
 mod best;
 mod by_pattern;
 mod core;
 mod decide;
+mod decided;
 mod leaves;
 mod narrow;
 mod numbers;
 mod stats;
 mod tally;
+mod undecided;
 
 use std::sync::Arc;
 use std::time::Duration;
