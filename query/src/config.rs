@@ -42,7 +42,7 @@ pub struct QuerySection {
     pub recent_bytes_max: u64,
     /// Opened segments kept in memory, by count.
     pub footers_max: usize,
-    /// Opened segments kept in memory, by what their tables and indexes take, half of it for logs.
+    /// Opened segments kept in memory, by what their tables and indexes take.
     pub footers_bytes_max: u64,
     /// Bytes of segments kept in memory, beside the opened ones.
     pub cache_ram_bytes_max: u64,

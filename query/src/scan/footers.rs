@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use segment::logs::LogSegment;
+use segment::samples::SampleSegment;
 use segment::{SegmentId, SegmentMeta};
 
 /// Part of an object that is tables and index, as one in so many bytes, where it is not known.
@@ -41,23 +43,53 @@ struct Entry<S> {
     segment: S,
 }
 
-/// A segment while a query uses it.
-#[derive(Debug)]
-pub(super) struct InUse<S: Clone> {
-    footers: Arc<Footers<S>>,
-    id: SegmentId,
-    segment: S,
+/// An opened segment of either kind: they share one bound.
+#[derive(Clone, Debug)]
+pub(super) enum Opened {
+    Logs(LogSegment),
+    Samples(Box<SampleSegment>),
 }
 
-impl<S: Clone> Deref for InUse<S> {
-    type Target = S;
+impl Opened {
+    /// Bytes that it takes, given what its object's size lets expect.
+    pub(super) fn weigh(&self, expected: u64) -> u64 {
+        match self {
+            Self::Logs(segment) => segment.held_bytes(),
+            Self::Samples(_) => expected,
+        }
+    }
+}
 
-    fn deref(&self) -> &S {
+/// A segment while a query uses it.
+#[derive(Debug)]
+pub(super) struct InUse<T, S: Clone = Opened> {
+    segment: T,
+    held: Use<S>,
+}
+
+/// When a use ends, the segment is weighed.
+#[derive(Debug)]
+struct Use<S: Clone> {
+    footers: Arc<Footers<S>>,
+    id: SegmentId,
+}
+
+impl<T, S: Clone> InUse<T, S> {
+    /// The same use, of the segment by its kind.
+    pub(super) fn with<U>(self, segment: U) -> InUse<U, S> {
+        InUse { segment, held: self.held }
+    }
+}
+
+impl<T, S: Clone> Deref for InUse<T, S> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
         &self.segment
     }
 }
 
-impl<S: Clone> Drop for InUse<S> {
+impl<S: Clone> Drop for Use<S> {
     fn drop(&mut self) {
         self.footers.weigh_again(self.id);
     }
@@ -69,20 +101,20 @@ impl<S: Clone> Footers<S> {
         Self { entries_max, weight_max, weigh, held: Mutex::new(held) }
     }
 
-    pub(super) fn get(self: &Arc<Self>, id: SegmentId) -> Option<InUse<S>> {
+    pub(super) fn get(self: &Arc<Self>, id: SegmentId) -> Option<InUse<S, S>> {
         let mut held = self.held();
         held.uses += 1;
         let uses = held.uses;
         let entry = held.entries.get_mut(&id)?;
         entry.used = uses;
         let segment = entry.segment.clone();
-        Some(InUse { footers: Arc::clone(self), id, segment })
+        Some(InUse { segment, held: Use { footers: Arc::clone(self), id } })
     }
 
-    pub(super) fn put(self: &Arc<Self>, meta: &SegmentMeta, segment: S) -> InUse<S> {
+    pub(super) fn put(self: &Arc<Self>, meta: &SegmentMeta, segment: S) -> InUse<S, S> {
         let expected = meta.bytes / TABLES_SHARE + meta.footer_bytes;
         self.hold(&mut self.held(), meta.id, expected, segment.clone());
-        InUse { footers: Arc::clone(self), id: meta.id, segment }
+        InUse { segment, held: Use { footers: Arc::clone(self), id: meta.id } }
     }
 
     fn weigh_again(&self, id: SegmentId) {

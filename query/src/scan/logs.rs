@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::Scanner;
 use super::chunks::{LogChunk, LogFold};
 use super::cursor::{Cursor, Read, recent_chunk};
-use super::footers::InUse;
+use super::footers::{InUse, Opened};
 use super::pins::pins_by_owner;
 use super::recent::{Answers, Outdated, OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
@@ -289,7 +289,7 @@ impl Scanner {
             // Damaged, missing, or written by a newer program.
             _ => {}
         }
-        self.shared.log_footers.remove(meta.id);
+        self.shared.footers.remove(meta.id);
         warn_set_aside(meta, &error.to_string(), context);
         Ok(())
     }
@@ -300,8 +300,10 @@ impl Scanner {
         meta: &SegmentMeta,
         context: &QueryContext,
     ) -> Result<InUse<LogSegment>, SegmentError> {
-        if let Some(segment) = self.shared.log_footers.get(meta.id) {
-            return Ok(segment);
+        if let Some(held) = self.shared.footers.get(meta.id)
+            && let Opened::Logs(segment) = (*held).clone()
+        {
+            return Ok(held.with(segment));
         }
         let started = context.elapsed();
         let segment = LogSegment::open(Arc::clone(&self.shared.store), meta).await?;
@@ -310,7 +312,8 @@ impl Scanner {
             explain.bytes_opened += meta.footer_bytes;
             explain.times.open += context.since(started);
         });
-        Ok(self.shared.log_footers.put(meta, segment))
+        let held = self.shared.footers.put(meta, Opened::Logs(segment.clone()));
+        Ok(held.with(segment))
     }
 }
 

@@ -36,7 +36,7 @@ pub use streams::StreamRange;
 
 use crate::config::QuerySection;
 use crate::error::QueryError;
-use footers::Footers;
+use footers::{Footers, Opened};
 use pins::Pins;
 use recent::Recent;
 
@@ -57,8 +57,7 @@ struct Shared {
     cpu: Arc<CpuPool>,
     pins: Pins,
     recent: Recent,
-    log_footers: Arc<Footers<segment::logs::LogSegment>>,
-    sample_footers: Arc<Footers<segment::samples::SampleSegment>>,
+    footers: Arc<Footers<Opened>>,
 }
 
 impl Scanner {
@@ -72,7 +71,7 @@ impl Scanner {
     ) -> std::io::Result<Self> {
         let jobs_max = JOBS_PER_QUERY_MAX * section.concurrency;
         let cpu = CpuPool::named("scan", section.scan_threads_resolved(), jobs_max)?;
-        let (footers_max, bytes_max) = (section.footers_max, section.footers_bytes_max / 2);
+        let (footers_max, bytes_max) = (section.footers_max, section.footers_bytes_max);
         Ok(Self {
             shared: Arc::new(Shared {
                 section: section.clone(),
@@ -80,12 +79,7 @@ impl Scanner {
                 cpu: Arc::new(cpu),
                 pins: Pins::new(catalog, Arc::clone(&clock), section.catalog_refresh()),
                 recent: Recent::new(section),
-                log_footers: Arc::new(Footers::new(footers_max, bytes_max, |log, _| {
-                    log.held_bytes()
-                })),
-                sample_footers: Arc::new(Footers::new(footers_max, bytes_max, |_, expected| {
-                    expected
-                })),
+                footers: Arc::new(Footers::new(footers_max, bytes_max, Opened::weigh)),
                 clock,
             }),
         })

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use super::Scanner;
-use super::footers::InUse;
+use super::footers::{InUse, Opened};
 use super::logs::warn_set_aside;
 use super::recent::{OwnerAnswer, missing};
 use crate::admission::{QueryContext, Stats};
@@ -252,11 +252,14 @@ impl Scanner {
         &self,
         meta: &SegmentMeta,
     ) -> Result<InUse<SampleSegment>, BundleError> {
-        if let Some(segment) = self.shared.sample_footers.get(meta.id) {
-            return Ok(segment);
+        if let Some(held) = self.shared.footers.get(meta.id)
+            && let Opened::Samples(segment) = (*held).clone()
+        {
+            return Ok(held.with(*segment));
         }
         let segment = SampleSegment::open(Arc::clone(&self.shared.store), meta).await?;
-        Ok(self.shared.sample_footers.put(meta, segment))
+        let held = self.shared.footers.put(meta, Opened::Samples(Box::new(segment.clone())));
+        Ok(held.with(segment))
     }
 
     fn set_samples_aside(
@@ -270,7 +273,7 @@ impl Scanner {
         {
             return Err(QueryError::Unavailable(format!("{error}: {source}")));
         }
-        self.shared.sample_footers.remove(meta.id);
+        self.shared.footers.remove(meta.id);
         warn_set_aside(meta, &error.to_string(), context);
         Ok(())
     }
