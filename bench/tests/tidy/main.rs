@@ -1,10 +1,11 @@
-//! What must hold of the repository itself: the arrows between crates, and dashboards that ask
-//! only for metrics that exist.
+//! What must hold of the repository itself: the arrows between crates, dashboards that ask only
+//! for metrics that exist, and no large files.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod arrows;
 mod dashboards;
+mod files;
 
 use std::path::{Path, PathBuf};
 
