@@ -32,7 +32,8 @@ use super::sections::{
 };
 use super::sizes::SegmentSizes;
 use super::streams::{
-    MINUTE_NS, Stream, Volume, VolumeEntry, decode_levels, decode_streams, matching_streams,
+    FIRSTS_SINCE, MINUTE_NS, Stream, Volume, VolumeEntry, decode_levels, decode_streams,
+    matching_streams,
 };
 use super::token_filter::FilterDirectory;
 use crate::bundle::{Bundle, BundleKind};
@@ -471,7 +472,7 @@ impl LogSegment {
 
     /// Whether the volume table tells rows at the first instant of a minute apart.
     pub(crate) fn volume_has_firsts(&self) -> bool {
-        6 <= self.shared.bundle.format()
+        FIRSTS_SINCE <= self.shared.bundle.format()
     }
 
     pub(crate) fn pattern_table(&self) -> Result<&PatternTable, SegmentError> {

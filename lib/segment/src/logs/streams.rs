@@ -132,12 +132,15 @@ impl VolumeBuilder {
     }
 }
 
+/// First format whose volume table tells the rows at the first instant of a minute apart.
+pub(crate) const FIRSTS_SINCE: u32 = 6;
+
 /// The volume table: how many rows there are by stream, level and minute.
 #[derive(Debug)]
 pub(crate) struct Volume {
     /// Sorted by stream and minute.
     pub(crate) entries: Vec<VolumeEntry>,
-    /// Of these, the rows at the very first instant of their minute; since format 6.
+    /// Of these, the rows at the very first instant of their minute; since [`FIRSTS_SINCE`].
     pub(crate) firsts: Option<Vec<VolumeEntry>>,
 }
 
@@ -152,7 +155,7 @@ impl Volume {
         let mut reader = Reader::new(section);
         let entries = decode_entries(&mut reader, streams, levels)?;
         let firsts = match format {
-            6.. => Some(decode_entries(&mut reader, streams, levels)?),
+            FIRSTS_SINCE.. => Some(decode_entries(&mut reader, streams, levels)?),
             _ => None,
         };
         reader.finish()?;

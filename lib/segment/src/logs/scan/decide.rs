@@ -94,18 +94,20 @@ impl Decider {
     ) -> Result<Option<Decided>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let bounded = best.filter(|best| best.is_bounded());
-        let mut times = Vec::new();
+        let (mut times, mut in_reach) = (Vec::new(), None);
         if let Some(best) = bounded {
             times = pages.times(TIME, segment, decoder).map_err(damaged)?;
-            if !times.iter().any(|time| best.may_take(*time, *time)) {
+            let reached: Vec<bool> = times.iter().map(|t| best.may_take(*t, *t)).collect();
+            if !reached.contains(&true) {
                 return Ok(None);
             }
+            in_reach = Some(reached);
         }
         let mut patterns = Vec::new();
         if leaves.patterns_read() {
             patterns = pages.numbers(PATTERN, segment, decoder).map_err(damaged)?;
         }
-        let in_reach = bounded.map(|best| times.iter().map(|time| best.may_take(*time, *time)));
+        let in_reach = in_reach.as_deref();
         let Some(mut verdicts) = self.by_pattern(plan, segment, &pages, &patterns, in_reach)?
         else {
             return Ok(None);
@@ -159,7 +161,7 @@ impl Decider {
         segment: &LogSegment,
         pages: &GranulePages,
         patterns: &[u32],
-        in_reach: Option<impl Iterator<Item = bool>>,
+        in_reach: Option<&[bool]>,
     ) -> Result<Option<Vec<Verdict>>, SegmentError> {
         let combination = self.combinations.get(&pages.granule()).copied();
         let Some((verdicts, combination)) = self.verdicts.as_mut().zip(combination) else {
@@ -170,7 +172,7 @@ impl Decider {
         let found = match in_reach {
             // Few are: patterns of the others need not be looked at.
             Some(in_reach) => {
-                let verdict = |(pattern, in_reach): (&u32, bool)| match in_reach {
+                let verdict = |(pattern, in_reach): (&u32, &bool)| match in_reach {
                     true => verdicts.verdict(filters, table, combination, *pattern),
                     false => Verdict::No,
                 };

@@ -77,9 +77,7 @@ impl LogSegment {
         budget: &Arc<ScanBudget>,
         cpu: Option<Arc<CpuPool>>,
     ) -> LogScan {
-        // Among the best rows of a limit single rows come and go, so they stay rows.
-        let counting = plan.plan().limit.is_none();
-        self.start_scan(self.core(plan, budget, counting), budget, cpu)
+        self.start_scan(self.counting_core(plan, budget), budget, cpu)
     }
 
     /// As [`LogSegment::scan_counting`], for whoever counts by minutes that begin after their first
@@ -90,8 +88,7 @@ impl LogSegment {
         budget: &Arc<ScanBudget>,
         cpu: Option<Arc<CpuPool>>,
     ) -> LogScan {
-        let counting = plan.plan().limit.is_none();
-        self.start_scan(self.core(plan, budget, counting).by_minute(), budget, cpu)
+        self.start_scan(self.counting_core(plan, budget).by_minute(), budget, cpu)
     }
 
     /// Reads every row in the order in which they lie, holding at most `granules` decoded ones.
@@ -101,6 +98,11 @@ impl LogSegment {
         let budget = Arc::new(ScanBudget::unlimited());
         let core = self.core(&Arc::new(plan), &budget, false).ahead(granules);
         self.start_scan(core, &budget, cpu)
+    }
+
+    fn counting_core(&self, plan: &Arc<CompiledPlan>, budget: &Arc<ScanBudget>) -> ScanCore {
+        // Among the best rows of a limit single rows come and go, so they stay rows.
+        self.core(plan, budget, plan.plan().limit.is_none())
     }
 
     fn core(&self, plan: &Arc<CompiledPlan>, budget: &Arc<ScanBudget>, counting: bool) -> ScanCore {
