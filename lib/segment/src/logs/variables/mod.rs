@@ -22,6 +22,7 @@ mod search;
 mod shapes;
 mod short;
 mod slot;
+mod steps;
 mod streams;
 mod values;
 mod write;

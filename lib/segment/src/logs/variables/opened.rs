@@ -15,6 +15,8 @@ pub(crate) struct Opened<'a> {
     pub(super) table: &'a PatternTable,
     pub(super) patterns: &'a [u32],
     pub(super) shapes: Cow<'a, Shapes>,
+    /// Where each row is, were they sorted by pattern; once it was needed.
+    pub(super) places: Option<Vec<u32>>,
     pub(super) masks: Vec<Mask>,
     /// The stream of masks: each has its length before it.
     pub(super) mask_bytes: Cow<'a, [u8]>,
@@ -32,6 +34,7 @@ impl<'a> Opened<'a> {
     ) -> Result<Self, Malformed> {
         let (masks, streams) = Streams::open(encoded)?;
         let mask_bytes = masks.into_plain()?;
-        Ok(Self { table, patterns, shapes, masks: Mask::all(&mask_bytes)?, mask_bytes, streams })
+        let masks = Mask::all(&mask_bytes)?;
+        Ok(Self { table, patterns, shapes, places: None, masks, mask_bytes, streams })
     }
 }

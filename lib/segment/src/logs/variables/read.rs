@@ -1,8 +1,8 @@
 //! Putting lines together again.
 //!
 //! Opening a granule to read decompresses its streams and finds out where the values of each slot
-//! begin that the rows asked for have; a line is then put together from any of these rows, into a buffer that
-//! is used again.
+//! begin that the rows asked for have; a line is then put together from any of these rows, into a
+//! buffer that is used again.
 //!
 //! What always holds: every place is checked before it is read; what does not fit is
 //! [`Malformed`].
@@ -13,8 +13,8 @@ use std::ops::Range;
 use super::opened::Opened;
 use super::shapes::{NO_SUCH_PATTERN, Shapes};
 use super::slot::StoredSlot;
+use super::steps::{Steps, width_of};
 use super::values::Values;
-use super::{CHOICES_MAX, STREAM_BYTES_MAX};
 use crate::logs::pattern::NO_PATTERN;
 use crate::logs::pattern_table::PatternTable;
 use crate::logs::pieces::Pieces;
@@ -33,7 +33,10 @@ pub(crate) struct Variables<'a> {
     shapes: Cow<'a, Shapes>,
     /// Where each row is, were they sorted by pattern.
     places: Vec<u32>,
+    /// Those of the shapes that the rows asked for have.
     slots: Vec<Slot>,
+    /// By shape, where in `slots` its first one is; [`NOT_ASKED`] of others.
+    first_slots: Vec<u32>,
     masks: Vec<Mask>,
     bytes: Bytes<'a>,
     line: Pieces,
@@ -58,8 +61,6 @@ struct Slot {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// Of a pattern that no row asked for has.
-    Unread,
     /// In [`Bytes::text`], at the slot's starts.
     Text,
     /// In [`Values::half_bytes`] from `start`; a value takes `stride` bytes, of which it has `length`.
@@ -73,21 +74,16 @@ enum Kind {
     Choices { choices: usize, masks: Vec<usize> },
 }
 
-/// A value with its digits made zeros.
-#[derive(Clone, Debug)]
-pub(super) struct Mask {
-    pub(super) range: Range<usize>,
-    pub(super) digits: usize,
-}
+/// Of a shape that no row asked for has.
+const NOT_ASKED: u32 = u32::MAX;
 
-/// How far each stream has been handed out to slots.
-#[derive(Debug, Default)]
-pub(super) struct Cursor {
-    pub(super) choices: usize,
-    pub(super) random: usize,
-    pub(super) repetitive: usize,
-    pub(super) text: usize,
-    pub(super) half_bytes: usize,
+/// A value with its digits made zeros: where it is in the stream of masks. There are many, and
+/// stepping over slots asks for one after the other, so they are small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mask {
+    start: u32,
+    length: u32,
+    digits: u32,
 }
 
 impl<'a> Variables<'a> {
@@ -96,7 +92,7 @@ impl<'a> Variables<'a> {
         opened: Opened<'a>,
         rows: impl Iterator<Item = usize>,
     ) -> Result<Self, Malformed> {
-        let Opened { table, patterns, shapes, masks, mask_bytes, streams } = opened;
+        let Opened { table, patterns, shapes, places, masks, mask_bytes, streams } = opened;
         let wanted = shapes.of_rows(patterns, rows);
         let asked = shapes.shapes.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
         let rows_asked: usize = asked.map(|(shape, _)| shape.rows.len()).sum();
@@ -107,9 +103,10 @@ impl<'a> Variables<'a> {
         let mut variables = Self {
             table,
             patterns,
-            places: shapes.places(patterns),
+            places: places.unwrap_or_else(|| shapes.places(patterns)),
             shapes,
             slots: Vec::new(),
+            first_slots: Vec::new(),
             masks,
             bytes: Bytes {
                 masks: mask_bytes,
@@ -126,10 +123,16 @@ impl<'a> Variables<'a> {
     /// The line of `row`.
     pub(crate) fn line(&mut self, row: usize) -> Result<&str, Malformed> {
         let pattern = *self.patterns.get(row).ok_or(CUT_SHORT)?;
-        let shape = &self.shapes.shapes[self.shapes.place(pattern)];
+        let shape = self.shapes.place(pattern);
+        let first = self.first_slots[shape];
+        if first == NOT_ASKED {
+            return Err(UNREAD);
+        }
+        let shape = &self.shapes.shapes[shape];
         let rank = self.places[row] as usize - shape.rows.start;
         self.line.truncate(0);
-        let slots = self.slots.get(shape.slots.clone()).ok_or(CUT_SHORT)?;
+        let slots = self.slots.get(first as usize..).ok_or(CUT_SHORT)?;
+        let slots = slots.get(..shape.slots.len()).ok_or(CUT_SHORT)?;
         if pattern == NO_PATTERN {
             // The whole line is the one value.
             slots[0].put(rank, &self.bytes, &self.masks, &mut self.line)?;
@@ -157,80 +160,71 @@ impl<'a> Variables<'a> {
         lengths: &[u8],
         wanted: &[bool],
     ) -> Result<(), Malformed> {
-        let mut reader = Reader::new(stream);
-        let mut lengths = Reader::new(lengths);
-        let mut cursor = Cursor::default();
-        let mut masks = Vec::new();
+        let mut steps = Steps::new(stream, lengths);
         let shapes = std::mem::replace(&mut self.shapes, Cow::Owned(Shapes::default()));
+        let asked = shapes.shapes.iter().zip(wanted).filter(|(_, wanted)| **wanted);
+        let slots: usize = asked.map(|(shape, _)| shape.slots.len()).sum();
         // Of a damaged granule, there may be as many slots as its patterns have places.
-        self.slots
-            .reserve(shapes.shapes.last().map_or(0, |shape| shape.slots.end.min(stream.len())));
+        self.slots.reserve(slots.min(stream.len()));
+        self.first_slots.reserve(shapes.shapes.len());
         for (shape, wanted) in shapes.shapes.iter().zip(wanted) {
+            if !wanted {
+                steps.over(shape, &self.masks, &self.bytes.choices)?;
+                self.first_slots.push(NOT_ASKED);
+                continue;
+            }
+            self.first_slots.push(self.slots.len() as u32);
             let rows = shape.rows.len();
             for _ in shape.slots.clone() {
-                let slot = match StoredSlot::read(&mut reader, &mut masks)? {
-                    StoredSlot::Text => texts(rows, *wanted, &mut lengths, &mut cursor)?,
+                let slot = match StoredSlot::read(&mut steps.slots, &mut steps.masks)? {
+                    StoredSlot::Text => texts(rows, &mut steps)?,
                     StoredSlot::HalfBytes { length } => {
-                        self.half_bytes(rows, *wanted, length, &mut cursor)?
+                        self.half_bytes(rows, length, &mut steps)?
                     }
-                    StoredSlot::Choices { repeats } => {
-                        self.choices(rows, *wanted, &masks, repeats, &mut cursor)?
-                    }
+                    StoredSlot::Choices { repeats } => self.choices(rows, repeats, &mut steps)?,
                     StoredSlot::Mask { mask, repeats } => {
-                        self.masked(rows, *wanted, mask, repeats, &mut cursor)?
+                        self.masked(rows, mask, repeats, &mut steps)?
                     }
                 };
                 self.slots.push(slot);
             }
         }
         self.shapes = shapes;
-        reader.finish()?;
+        let Steps { slots, lengths, choices, random, repetitive, text, half_bytes, .. } = steps;
+        slots.finish()?;
         lengths.finish()?;
-        let whole = cursor.choices == self.bytes.choices.len()
-            && (cursor.random, cursor.repetitive, cursor.half_bytes) == self.bytes.values.totals()
-            && cursor.text == self.bytes.text.len();
+        let whole = choices == self.bytes.choices.len()
+            && (random, repetitive, half_bytes) == self.bytes.values.totals()
+            && text == self.bytes.text.len();
         if whole { Ok(()) } else { Err(CUT_SHORT) }
     }
 
     fn half_bytes(
         &mut self,
         rows: usize,
-        wanted: bool,
         length: usize,
-        cursor: &mut Cursor,
+        steps: &mut Steps<'_>,
     ) -> Result<Slot, Malformed> {
         let stride = length.div_ceil(2).saturating_mul(2);
-        let start = cursor.half_bytes;
-        cursor.half_bytes = add(start, rows, stride)?;
-        if !wanted {
-            return Ok(Slot::UNREAD);
-        }
-        let start = self.bytes.values.half_bytes(start..cursor.half_bytes)?;
+        let start = self.bytes.values.half_bytes(steps.half_bytes(rows, length)?)?;
         Ok(Slot::new(Kind::HalfBytes { start, stride, length }))
     }
 
     fn masked(
         &mut self,
         rows: usize,
-        wanted: bool,
         number: usize,
         repeats: bool,
-        cursor: &mut Cursor,
+        steps: &mut Steps<'_>,
     ) -> Result<Slot, Malformed> {
         let mask = self.masks.get(number).ok_or(NO_SUCH_MASK)?;
-        let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
-        let start = *next;
-        *next = add(start, rows, mask.digits)?;
-        if !wanted {
-            return Ok(Slot::UNREAD);
-        }
-        let values = &mut self.bytes.values;
+        let (digits, length) = (mask.digits(), mask.range().len());
+        let range = steps.digits(rows, digits, repeats)?;
         let start = match repeats {
-            true => values.columns(start..*next, mask.digits)?,
-            false => values.digits(start..*next, false)?,
+            true => self.bytes.values.columns(range, digits)?,
+            false => self.bytes.values.digits(range, false)?,
         };
-        let length = mask.range.len();
-        Ok(Slot::new(if mask.digits == length {
+        Ok(Slot::new(if digits == length {
             Kind::Digits { start, length }
         } else {
             Kind::Masked { start, mask: number }
@@ -240,82 +234,43 @@ impl<'a> Variables<'a> {
     fn choices(
         &mut self,
         rows: usize,
-        wanted: bool,
-        masks: &[usize],
         repeats: bool,
-        cursor: &mut Cursor,
+        steps: &mut Steps<'_>,
     ) -> Result<Slot, Malformed> {
-        if CHOICES_MAX < masks.len() {
-            return Err(NO_SUCH_MASK);
-        }
-        let mut widths = [0; CHOICES_MAX];
-        for (width, mask) in widths.iter_mut().zip(masks) {
-            *width = self.masks.get(*mask).ok_or(NO_SUCH_MASK)?.digits;
-        }
-        let first = cursor.choices;
-        cursor.choices = add(first, rows, 1)?;
-        let picked = self.bytes.choices.get(first..cursor.choices).ok_or(CUT_SHORT)?;
-        if wanted && picked.iter().any(|choice| masks.len() <= usize::from(*choice)) {
+        let widths = steps.widths(&self.masks)?;
+        let chosen = steps.choices(rows)?;
+        let first = chosen.start;
+        let picked = self.bytes.choices.get(chosen).ok_or(CUT_SHORT)?;
+        let masks = steps.masks.clone();
+        if picked.iter().any(|choice| masks.len() <= usize::from(*choice)) {
             return Err(NO_SUCH_MASK);
         }
         let mut starts = Vec::new();
         // Words have no digits to look for.
         if widths.iter().any(|width| 0 < *width) {
-            let width = width_of(picked, &widths, masks.len());
-            let next = if repeats { &mut cursor.repetitive } else { &mut cursor.random };
-            let start = *next;
-            *next = add(start, 1, width)?;
-            if wanted {
-                let mut start = self.bytes.values.digits(start..*next, repeats)?;
-                starts.reserve(rows);
-                for choice in picked {
-                    starts.push(start as u32);
-                    start += widths[usize::from(*choice)];
-                }
+            let range = steps.digits(1, width_of(picked, &widths), repeats)?;
+            let mut start = self.bytes.values.digits(range, repeats)? as u32;
+            starts.reserve(rows);
+            for choice in picked {
+                starts.push(start);
+                start += widths[usize::from(*choice)];
             }
         }
-        if !wanted {
-            return Ok(Slot::UNREAD);
-        }
-        Ok(Slot { kind: Kind::Choices { choices: first, masks: masks.to_vec() }, starts })
+        Ok(Slot { kind: Kind::Choices { choices: first, masks }, starts })
     }
 }
 
-fn texts(
-    rows: usize,
-    wanted: bool,
-    lengths: &mut Reader<'_>,
-    cursor: &mut Cursor,
-) -> Result<Slot, Malformed> {
-    if !wanted {
-        cursor.text = add(cursor.text, 1, lengths.sum(rows)?)?;
-        return Ok(Slot::UNREAD);
-    }
+fn texts(rows: usize, steps: &mut Steps<'_>) -> Result<Slot, Malformed> {
     let mut starts = Vec::with_capacity(rows + 1);
-    starts.push(cursor.text as u32);
+    starts.push(steps.text as u32);
     for _ in 0..rows {
-        cursor.text = add(cursor.text, 1, lengths.number()?)?;
-        starts.push(cursor.text as u32);
+        steps.next_text()?;
+        starts.push(steps.text as u32);
     }
     Ok(Slot { kind: Kind::Text, starts })
 }
 
-/// How many digits the values take that picked from `masks` masks, which have so many each.
-pub(super) fn width_of(picked: &[u8], widths: &[usize; CHOICES_MAX], masks: usize) -> usize {
-    let first = widths[0];
-    if widths[..masks].iter().all(|width| *width == first) {
-        return picked.len() * first;
-    }
-    picked.iter().map(|choice| widths[usize::from(*choice)]).sum()
-}
-
 pub(super) const NO_SUCH_MASK: Malformed = Malformed("a slot names a mask that is not there");
-
-/// `start + count * each`, as long as it stays within what a granule may hold.
-pub(super) fn add(start: usize, count: usize, each: usize) -> Result<usize, Malformed> {
-    let end = count.checked_mul(each).and_then(|length| start.checked_add(length));
-    end.filter(|end| *end <= 2 * STREAM_BYTES_MAX).ok_or(CUT_SHORT)
-}
 
 impl Mask {
     /// Of each mask in their stream, in order.
@@ -326,17 +281,24 @@ impl Mask {
         for _ in 0..count {
             let mask = reader.bytes()?;
             let end = stream.len() - reader.remaining();
-            let digits = mask.iter().filter(|byte| byte.is_ascii_digit()).count();
-            masks.push(Self { range: end - mask.len()..end, digits });
+            let digits = mask.iter().filter(|byte| byte.is_ascii_digit()).count() as u32;
+            let (start, length) = ((end - mask.len()) as u32, mask.len() as u32);
+            masks.push(Self { start, length, digits });
         }
         reader.finish()?;
         Ok(masks)
     }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..(self.start + self.length) as usize
+    }
+
+    pub(super) fn digits(self) -> usize {
+        self.digits as usize
+    }
 }
 
 impl Slot {
-    const UNREAD: Self = Self { kind: Kind::Unread, starts: Vec::new() };
-
     fn new(kind: Kind) -> Self {
         Self { kind, starts: Vec::new() }
     }
@@ -351,23 +313,22 @@ impl Slot {
         line: &mut Pieces,
     ) -> Result<(), Malformed> {
         match &self.kind {
-            Kind::Unread => Err(UNREAD),
             Kind::Digits { start, length } => {
                 put(line, &bytes.values.digits, start + rank * length, *length)
             }
             Kind::Masked { start, mask } => {
                 let mask = &masks[*mask];
-                put_masked(line, bytes, mask, start + rank * mask.digits)
+                put_masked(line, bytes, mask, start + rank * mask.digits())
             }
             Kind::Choices { choices, masks: of_slot } => {
                 let choice = *bytes.choices.get(choices + rank).ok_or(CUT_SHORT)?;
                 let mask = &masks[*of_slot.get(choice as usize).ok_or(NO_SUCH_MASK)?];
-                if mask.digits == 0 {
-                    return put(line, &bytes.masks, mask.range.start, mask.range.len());
+                if mask.digits() == 0 {
+                    return put(line, &bytes.masks, mask.range().start, mask.range().len());
                 }
                 let start = *self.starts.get(rank).ok_or(CUT_SHORT)? as usize;
-                if mask.digits == mask.range.len() {
-                    put(line, &bytes.values.digits, start, mask.digits)
+                if mask.digits == mask.length {
+                    put(line, &bytes.values.digits, start, mask.digits())
                 } else {
                     put_masked(line, bytes, mask, start)
                 }
@@ -400,9 +361,9 @@ fn put_masked(
     mask: &Mask,
     start: usize,
 ) -> Result<(), Malformed> {
-    let digits = bytes.values.digits.get(start..start + mask.digits).ok_or(CUT_SHORT)?;
+    let digits = bytes.values.digits.get(start..start + mask.digits()).ok_or(CUT_SHORT)?;
     let from = line.len();
-    put(line, &bytes.masks, mask.range.start, mask.range.len())?;
+    put(line, &bytes.masks, mask.range().start, mask.range().len())?;
     let places = line.since(from).iter_mut().filter(|byte| **byte == b'0');
     places.zip(digits).for_each(|(place, digit)| *place = *digit);
     Ok(())

@@ -8,18 +8,17 @@
 //!
 //! What always holds: what is found is what a search of the whole lines finds.
 
-use std::ops::Range;
-
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
 use super::opened::Opened;
-use super::read::{CUT_SHORT, Cursor, NO_SUCH_MASK, add, width_of};
+use super::read::{CUT_SHORT, NO_SUCH_MASK};
 use super::slot::StoredSlot;
+use super::steps::{Steps, width_of};
 use super::streams::{Streams, spelled_out};
 use super::values::to_rows;
 use crate::logs::token::{ByteClass, class};
-use crate::wire::{Malformed, Reader};
+use crate::wire::Malformed;
 
 /// A text that lies within one token of a line that contains it.
 #[derive(Clone, Debug)]
@@ -118,7 +117,7 @@ impl Opened<'_> {
     ) -> Result<Vec<bool>, Malformed> {
         let wanted = self.shapes.of_rows(self.patterns, rows.clone());
         let by_pattern = self.satisfying_of(filters, &wanted)?;
-        let places = self.shapes.places(self.patterns);
+        let places = self.places.insert(self.shapes.places(self.patterns));
         let mut satisfying = vec![false; self.patterns.len()];
         rows.for_each(|row| satisfying[row] = by_pattern[places[row] as usize]);
         Ok(satisfying)
@@ -225,12 +224,12 @@ impl Search<'_, '_> {
         let mut from = 0;
         let Opened { masks, mask_bytes, .. } = &*self.opened;
         while let Some(at) = needle.mask.find(&mask_bytes[from..]).map(|at| from + at) {
-            let number = masks.partition_point(|mask| mask.range.end <= at);
+            let number = masks.partition_point(|mask| mask.range().end <= at);
             let Some(mask) = masks.get(number) else { break };
             places.resize(masks.len(), Vec::new());
             // A length before a mask may look like a character of the needle.
-            places[number] = needle.places(&mask_bytes[mask.range.clone()]);
-            from = mask.range.end.max(at + 1);
+            places[number] = needle.places(&mask_bytes[mask.range()]);
+            from = mask.range().end.max(at + 1);
         }
         places
     }
@@ -250,24 +249,27 @@ impl Search<'_, '_> {
         sight: &Sight,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let Streams { slots, lengths, .. } = &self.opened.streams;
-        let mut slots = Reader::new(slots.plain());
+        let Opened { shapes, masks, streams, .. } = &*self.opened;
+        let Streams { slots, lengths, choices, .. } = streams;
+        let with_digits = !needle.digits.is_empty() && !sight.masks.is_empty();
+        let steps = Steps::new(slots.plain(), lengths.plain());
         let mut walk = Walk {
             search: self,
             needle,
             sight,
-            lengths: Reader::new(lengths.plain()),
-            with_digits: !needle.digits.is_empty() && !sight.masks.is_empty(),
-            cursor: Cursor::default(),
+            with_digits,
+            steps: steps.following(sight.text, with_digits),
             starts: Vec::new(),
             scratch: Vec::new(),
         };
-        let mut masks = Vec::new();
-        for (shape, wanted) in self.opened.shapes.shapes.iter().zip(self.wanted) {
+        for (shape, wanted) in shapes.shapes.iter().zip(self.wanted) {
+            if !wanted {
+                walk.steps.over(shape, masks, choices.plain())?;
+                continue;
+            }
             for _ in shape.slots.clone() {
-                let hits = wanted.then(|| &mut hits[shape.rows.clone()]);
-                let slot = StoredSlot::read(&mut slots, &mut masks)?;
-                walk.slot(slot, &masks, shape.rows.len(), hits)?;
+                let slot = StoredSlot::read(&mut walk.steps.slots, &mut walk.steps.masks)?;
+                walk.slot(slot, &mut hits[shape.rows.clone()])?;
             }
         }
         Ok(())
@@ -279,80 +281,57 @@ struct Walk<'w, 's, 'a> {
     search: &'w Search<'s, 'a>,
     needle: &'w TokenNeedle,
     sight: &'w Sight,
-    lengths: Reader<'w>,
     /// Whether digits decide.
     with_digits: bool,
-    cursor: Cursor,
+    steps: Steps<'w>,
     starts: Vec<usize>,
     scratch: Vec<u8>,
 }
 
 impl Walk<'_, '_, '_> {
-    /// Steps over the next slot, which has `rows` values, and searches it if it is wanted; `masks`
-    /// are those of one with choices.
-    fn slot(
-        &mut self,
-        slot: StoredSlot,
-        masks: &[usize],
-        rows: usize,
-        hits: Option<&mut Hits>,
-    ) -> Result<(), Malformed> {
+    /// Searches the next slot, which has a value for each of `hits`.
+    fn slot(&mut self, slot: StoredSlot, hits: &mut Hits) -> Result<(), Malformed> {
         match slot {
-            StoredSlot::Text if self.sight.text => self.texts(rows, hits),
+            StoredSlot::Text if self.sight.text => self.texts(hits),
             StoredSlot::Text => Ok(()),
-            StoredSlot::HalfBytes { length } => self.half_bytes(rows, length, hits),
-            StoredSlot::Mask { mask, repeats } => self.mask(rows, mask, repeats, hits),
-            StoredSlot::Choices { repeats } => self.choices(rows, masks, repeats, hits),
+            StoredSlot::HalfBytes { length } => self.half_bytes(length, hits),
+            StoredSlot::Mask { mask, repeats } => self.mask(mask, repeats, hits),
+            StoredSlot::Choices { repeats } => self.choices(repeats, hits),
         }
     }
 
-    fn texts(&mut self, rows: usize, hits: Option<&mut Hits>) -> Result<(), Malformed> {
-        let text = self.search.opened.streams.text.plain();
-        let Some(hits) = hits else {
-            self.cursor.text = add(self.cursor.text, 1, self.lengths.sum(rows)?)?;
-            return Ok(());
-        };
+    fn texts(&mut self, hits: &mut Hits) -> Result<(), Malformed> {
         self.starts.clear();
-        self.starts.push(self.cursor.text);
-        for _ in 0..rows {
-            self.cursor.text = add(self.cursor.text, 1, self.lengths.number()?)?;
-            self.starts.push(self.cursor.text);
+        self.starts.push(self.steps.text);
+        for _ in 0..hits.len() {
+            self.steps.next_text()?;
+            self.starts.push(self.steps.text);
         }
-        let text = text.get(..self.cursor.text).ok_or(CUT_SHORT)?;
+        let text = self.search.opened.streams.text.plain();
+        let text = text.get(..self.steps.text).ok_or(CUT_SHORT)?;
         self.needle.find_in_texts(text, &self.starts, hits);
         Ok(())
     }
 
-    fn half_bytes(
-        &mut self,
-        rows: usize,
-        length: usize,
-        hits: Option<&mut Hits>,
-    ) -> Result<(), Malformed> {
+    fn half_bytes(&mut self, length: usize, hits: &mut Hits) -> Result<(), Malformed> {
         let stride = length.div_ceil(2).saturating_mul(2);
-        let start = self.cursor.half_bytes;
-        self.cursor.half_bytes = add(start, rows, stride)?;
-        let bytes = self.search.half_bytes.as_deref().filter(|_| self.sight.half_bytes);
-        if let Some((hits, bytes)) = hits.zip(bytes)
+        let range = self.steps.half_bytes(hits.len(), length)?;
+        if let Some(bytes) = self.search.half_bytes.as_deref().filter(|_| self.sight.half_bytes)
             && self.needle.len() <= length
         {
-            let column = bytes.get(start..self.cursor.half_bytes).ok_or(CUT_SHORT)?;
+            let column = bytes.get(range).ok_or(CUT_SHORT)?;
             self.needle.find_in_column(column, stride, length, hits);
         }
         Ok(())
     }
 
-    fn mask(
-        &mut self,
-        rows: usize,
-        number: usize,
-        repeats: bool,
-        hits: Option<&mut Hits>,
-    ) -> Result<(), Malformed> {
-        let mask = self.search.opened.masks.get(number).ok_or(NO_SUCH_MASK)?;
-        let column = self.digits(rows, mask.digits, repeats)?;
+    fn mask(&mut self, number: usize, repeats: bool, hits: &mut Hits) -> Result<(), Malformed> {
+        let mask = *self.search.opened.masks.get(number).ok_or(NO_SUCH_MASK)?;
+        let column = self.steps.digits(hits.len(), mask.digits(), repeats)?;
         let places = self.sight.places(number);
-        let Some(hits) = hits.filter(|_| !places.is_empty()) else { return Ok(()) };
+        if places.is_empty() {
+            return Ok(());
+        }
         if !self.with_digits {
             hits.fill(true);
             return Ok(());
@@ -361,72 +340,51 @@ impl Walk<'_, '_, '_> {
         if repeats {
             self.scratch.clear();
             self.scratch.extend_from_slice(column);
-            to_rows(&mut self.scratch, mask.digits, &mut Vec::new());
+            to_rows(&mut self.scratch, mask.digits(), &mut Vec::new());
             column = &self.scratch;
         }
-        if self.needle.digits.len() == self.needle.len() && mask.digits == mask.range.len() {
-            self.needle.find_in_column(column, mask.digits, mask.digits, hits);
+        if self.needle.digits.len() == self.needle.len() && mask.digits() == mask.range().len() {
+            self.needle.find_in_column(column, mask.digits(), mask.digits(), hits);
         } else {
-            for (digits, hit) in column.chunks_exact(mask.digits).zip(hits) {
+            for (digits, hit) in column.chunks_exact(mask.digits()).zip(hits) {
                 *hit |= self.needle.digits_at(places, digits);
             }
         }
         Ok(())
     }
 
-    fn choices(
-        &mut self,
-        rows: usize,
-        masks: &[usize],
-        repeats: bool,
-        hits: Option<&mut Hits>,
-    ) -> Result<(), Malformed> {
-        let start = self.cursor.choices;
-        self.cursor.choices = add(start, rows, 1)?;
+    fn choices(&mut self, repeats: bool, hits: &mut Hits) -> Result<(), Malformed> {
+        let chosen = self.steps.choices(hits.len())?;
         let choices = self.search.opened.streams.choices.plain();
-        let picked = choices.get(start..self.cursor.choices).ok_or(CUT_SHORT)?;
-        let seen = masks.iter().any(|mask| !self.sight.places(*mask).is_empty());
-        let hits = hits.filter(|_| seen);
+        let picked = choices.get(chosen).ok_or(CUT_SHORT)?;
+        let places = |mask: &usize| self.sight.places(*mask);
+        let seen = self.steps.masks.iter().any(|mask| !places(mask).is_empty());
         if !self.with_digits {
-            if let Some(hits) = hits {
+            if seen {
                 let mut has = [false; CHOICES_MAX];
-                for (has, mask) in has.iter_mut().zip(masks) {
-                    *has = !self.sight.places(*mask).is_empty();
+                for (has, mask) in has.iter_mut().zip(&self.steps.masks) {
+                    *has = !places(mask).is_empty();
                 }
                 let outcomes = hits.iter_mut().zip(picked);
                 outcomes.for_each(|(hit, choice)| *hit |= has[usize::from(*choice)]);
             }
             return Ok(());
         }
-        let mut widths = [0; CHOICES_MAX];
-        for (width, mask) in widths.iter_mut().zip(masks) {
-            *width = self.search.opened.masks.get(*mask).ok_or(NO_SUCH_MASK)?.digits;
+        let widths = self.steps.widths(&self.search.opened.masks)?;
+        let width = width_of(picked, &widths);
+        let digits = self.steps.digits(1, width, repeats)?;
+        if !seen {
+            return Ok(());
         }
-        let width = width_of(picked, &widths, masks.len().min(CHOICES_MAX));
-        let digits = self.digits(1, width, repeats)?;
-        let Some(hits) = hits else { return Ok(()) };
         let mut rest = self.search.digits(repeats).get(digits).ok_or(CUT_SHORT)?;
         for (choice, hit) in picked.iter().zip(hits) {
-            let (digits, behind) =
-                rest.split_at_checked(widths[usize::from(*choice)]).ok_or(CUT_SHORT)?;
-            let mask = masks.get(usize::from(*choice)).ok_or(NO_SUCH_MASK)?;
-            *hit |= self.needle.digits_at(self.sight.places(*mask), digits);
+            let width = widths[usize::from(*choice)] as usize;
+            let (digits, behind) = rest.split_at_checked(width).ok_or(CUT_SHORT)?;
+            let mask = self.steps.masks.get(usize::from(*choice)).ok_or(NO_SUCH_MASK)?;
+            *hit |= self.needle.digits_at(places(mask), digits);
             rest = behind;
         }
         Ok(())
-    }
-
-    /// The next digits: `rows` times `width`.
-    fn digits(
-        &mut self,
-        rows: usize,
-        width: usize,
-        repeats: bool,
-    ) -> Result<Range<usize>, Malformed> {
-        let next = if repeats { &mut self.cursor.repetitive } else { &mut self.cursor.random };
-        let start = *next;
-        *next = add(start, rows, width)?;
-        Ok(start..*next)
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) enum StoredSlot {
 
 impl StoredSlot {
     /// Reads the next slot; the masks of one with choices go into `masks`, instead of others.
+    #[inline]
     pub(super) fn read(reader: &mut Reader<'_>, masks: &mut Vec<usize>) -> Result<Self, Malformed> {
         Ok(match reader.varint()? {
             TEXT => Self::Text,
