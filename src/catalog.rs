@@ -13,7 +13,10 @@ use segment::catalog::{CatalogOptions, PREFIX};
 use segment::store;
 
 use crate::cli::DoctorArgs;
+use crate::client::time::rfc3339_millis;
 use crate::config::{Config, Overrides};
+
+const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// Longest wait for the store's first answer.
 const STORE_CHECK_DEADLINE: Duration = Duration::from_secs(20);
@@ -56,7 +59,8 @@ pub(crate) async fn doctor(args: DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn print(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
-    let Audit { version, commits, snapshots, segments, orphans, orphan_bytes, findings } = audit;
+    let Audit { version, commits, snapshots, segments, orphans, orphan_bytes, lost, findings } =
+        audit;
     writeln!(
         out,
         "catalog   version {version}: {commits} commits and {snapshots} snapshots are sound"
@@ -68,6 +72,26 @@ fn print(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
             "          {orphans} objects ({orphan_bytes} bytes) that no commit names: being \
              published just now, or left by a crash and harmless"
         )?;
+    }
+    for (topic, partition, lost) in lost {
+        writeln!(
+            out,
+            "lost      {} offsets of {topic}/{partition} were gone from the queue before they were \
+             read:",
+            lost.offsets()
+        )?;
+        if lost.earlier != 0 {
+            writeln!(out, "          {} before those named here", lost.earlier)?;
+        }
+        for range in &lost.ranges {
+            let noted = rfc3339_millis(range.noted_ms.saturating_mul(NANOS_PER_MILLI));
+            writeln!(
+                out,
+                "          {} to {}, noted {noted}",
+                range.from,
+                range.to.saturating_sub(1)
+            )?;
+        }
     }
     for finding in findings {
         writeln!(out, "problem   {finding}")?;

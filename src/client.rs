@@ -10,7 +10,7 @@ mod follow;
 mod print;
 mod published;
 mod segments;
-mod time;
+pub(crate) mod time;
 mod unfinished;
 
 use std::future::Future;

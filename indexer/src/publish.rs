@@ -227,6 +227,13 @@ fn ops<K: Kind>(parts: &[CutPart<K>], segments: &[SegmentMeta]) -> Vec<Op> {
         to: part.to,
         sources: part.sources.clone(),
     }));
+    let with_lost = parts.iter().filter(|part| !part.lost.is_empty());
+    ops.extend(with_lost.map(|part| Op::NoteLost {
+        topic: part.at.topic.as_str().to_owned(),
+        partition: part.at.partition.0,
+        epoch: part.epoch,
+        ranges: part.lost.clone(),
+    }));
     ops
 }
 
@@ -237,6 +244,7 @@ fn decide(refusal: Refusal) -> Result<Decision, PublishError> {
         | Refusal::Offset { topic, partition, .. }
         | Refusal::NotAcquired { topic, partition } => (topic.clone(), *partition),
         Refusal::Backwards { .. }
+        | Refusal::Lost { .. }
         | Refusal::SegmentExists(_)
         | Refusal::SegmentMissing(_)
         | Refusal::Contradiction { .. }

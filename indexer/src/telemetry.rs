@@ -134,7 +134,7 @@ pub const METRICS: &[Metric] = &[
         OFFSETS_LOST,
         "offsets",
         KIND,
-        "Queue offsets that were gone before they were read; the log names the ranges.",
+        "Queue offsets that were gone before they were read; `millrace catalog doctor` names the ranges.",
     ),
     counter(
         CUTS,

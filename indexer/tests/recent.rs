@@ -341,6 +341,13 @@ async fn offsets_the_queue_lost_are_passed_over_and_the_rest_is_published() {
     let ranges = state.segments.values().flat_map(|meta| &meta.ranges);
     let covered: Vec<(i64, i64)> = ranges.map(|range| (range.from, range.to)).collect();
     assert_eq!(covered, [(3, 6), (8, 10)]);
+    assert_eq!(lost(&state), [(0, 3), (6, 8)]);
+}
+
+/// Offsets of the partition that the catalog names as lost: first, and next after the last.
+fn lost(state: &CatalogState) -> Vec<(i64, i64)> {
+    let known = state.partition(Topic::LOGS, 0).unwrap();
+    known.lost.ranges.iter().map(|lost| (lost.from, lost.to)).collect()
 }
 
 /// Retention passes a reader that was stopped for too long: nothing else is lost, and what is lost
@@ -370,6 +377,7 @@ async fn a_position_below_the_start_of_the_log_is_counted_and_reading_goes_on_fr
     assert_eq!(lines, (0..4).chain(11..25).collect::<Vec<i64>>());
     let ranges = state.segments.values().flat_map(|meta| &meta.ranges);
     assert!(ranges.clone().all(|range| range.to <= 4 || 11 <= range.from), "4..11 is covered");
+    assert_eq!(lost(&state), [(4, 11)]);
 }
 
 #[tokio::test]

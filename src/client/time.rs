@@ -4,7 +4,7 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Renders nanoseconds since 1970 as RFC 3339 with milliseconds.
-pub(super) fn rfc3339_millis(unix_nanos: i64) -> String {
+pub(crate) fn rfc3339_millis(unix_nanos: i64) -> String {
     let seconds = unix_nanos.div_euclid(NANOS_PER_SECOND);
     let millis = unix_nanos.rem_euclid(NANOS_PER_SECOND) / 1_000_000;
     let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));

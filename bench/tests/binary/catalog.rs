@@ -12,7 +12,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use runtime::clock::SystemClock;
 use runtime::http::{HttpSection, bind, serve};
+use segment::catalog::{Catalog, CatalogOptions, Op, PREFIX};
+use segment::store::{self, StoreSection};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Site, eventually, files_below, run, text};
@@ -85,6 +88,31 @@ fn a_store_that_ignores_the_condition_of_a_put_is_refused_by_roles_and_named_by_
     }
     let (content, said) = doctor(&config);
     assert!(!content && said.contains("does not create objects atomically"), "{said}");
+}
+
+#[test]
+fn doctor_lists_what_the_queue_had_lost() {
+    let site = Site::new();
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    tokio.block_on(async {
+        let store = store::open(&StoreSection::default(), &site.path("data")).expect("a store");
+        let options = CatalogOptions::new(SystemClock::shared(), "test");
+        let catalog = Catalog::open(store, PREFIX, options).await.expect("a catalog");
+        let (topic, owner) = (|| "millrace.logs".to_owned(), "http://indexer-0:3100".to_owned());
+        let take = Op::Acquire { topic: topic(), partition: 3, owner };
+        catalog.commit(vec![take]).await.expect("a commit");
+        let (partition, epoch, sources) = (3, 1, Vec::new());
+        let pass = Op::Advance { topic: topic(), partition, epoch, from: 0, to: 900, sources };
+        let ranges = vec![(0, 100), (250, 251)];
+        let lose = Op::NoteLost { topic: topic(), partition, epoch, ranges };
+        catalog.commit(vec![pass, lose]).await.expect("a commit");
+    });
+    let (content, said) = doctor(&site.path("millrace.yaml"));
+    assert!(content, "it is no fault: {said}");
+    let told = "lost      101 offsets of millrace.logs/3 were gone from the queue before they were";
+    assert!(said.contains(told), "{said}");
+    assert!(said.contains("\n          0 to 99, noted 20"), "{said}");
+    assert!(said.contains("\n          250 to 250, noted 20"), "{said}");
 }
 
 type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;

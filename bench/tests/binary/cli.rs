@@ -272,6 +272,28 @@ fn tail_shows_lines_as_they_arrive() {
     server.stop("TERM");
 }
 
+/// An alert that watches a counter for an increase would miss the first one, were the counter not
+/// there before it.
+#[test]
+fn what_alerts_watch_for_an_increase_is_there_before_it() {
+    let alerts = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/alerts.yaml");
+    let alerts = fs::read_to_string(alerts).expect("the alerts");
+    let named = alerts.split("increase(").skip(1).filter_map(|rest| rest.split_once('['));
+    let watched: Vec<&str> = named.map(|(name, _)| name).collect();
+    assert!(watched.contains(&"millrace_collector_lost_bytes_total"), "{watched:?}");
+    let site = Site::new();
+    site.log("a.log", ["line".to_owned()]);
+    let server = site.start();
+    for name in watched {
+        eventually(
+            name,
+            || server.get("/metrics").1,
+            |metrics| metrics.contains(&format!("\n{name}{{")),
+        );
+    }
+    server.stop("TERM");
+}
+
 #[test]
 fn what_was_set_aside_is_listed_and_sent_again() {
     let site = Site::new();

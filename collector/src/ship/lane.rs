@@ -70,6 +70,10 @@ pub(crate) struct Lane {
     delays: Backoff,
 }
 
+/// Why rows are dropped.
+const REJECTED: &str = "rejected";
+const TOO_LARGE: &str = "too_large";
+
 /// The queue is closed for good: nobody will get an answer any more.
 struct QueueClosed;
 
@@ -81,6 +85,12 @@ impl Lane {
         kind: BatchKind,
         entries: mpsc::Receiver<Entry>,
     ) -> Self {
+        // Those who watch for drops would miss the first, had there been nothing before it.
+        for reason in [REJECTED, TOO_LARGE] {
+            for name in [telemetry::DROPPED_RECORDS, telemetry::DROPPED_BYTES] {
+                counter!(name, "topic" => topic.to_string(), "reason" => reason).increment(0);
+            }
+        }
         Self {
             producer: Arc::clone(&task.producer),
             topic: topic.clone(),
@@ -234,7 +244,7 @@ impl Lane {
             }
             QueueError::Rejected { .. } => {
                 if let Some(group) = self.unsent.pop_front() {
-                    self.refuse(&group, "rejected", cause.to_string());
+                    self.refuse(&group, REJECTED, cause.to_string());
                 }
                 Ok(())
             }
@@ -262,7 +272,7 @@ impl Lane {
         }
         match group.payload.shorten() {
             Some(payload) => self.unsent.push_front(Group { payload, ..group }),
-            None => self.refuse(&group, "too_large", cause.to_string()),
+            None => self.refuse(&group, TOO_LARGE, cause.to_string()),
         }
     }
 

@@ -89,8 +89,13 @@ impl Counts {
         }
         add(telemetry::FILE_ERRORS, "operation", "read", counts.read_errors);
         add(telemetry::FILE_ERRORS, "operation", "open", counts.open_errors);
-        add(telemetry::BYTES_LOST, "reason", "truncated", counts.lost_truncated);
-        add(telemetry::BYTES_LOST, "reason", "deleted_before_read", counts.lost_deleted);
+        // Also none, from the start: what was not there before its first increment has not
+        // increased for those who watch it.
+        for (reason, count) in
+            [("truncated", counts.lost_truncated), ("deleted_before_read", counts.lost_deleted)]
+        {
+            counter!(telemetry::BYTES_LOST, "reason" => reason).increment(count);
+        }
         if 0 < counts.skipped_bytes {
             counter!(telemetry::BYTES_SKIPPED).increment(counts.skipped_bytes);
         }

@@ -291,7 +291,12 @@ impl<K: Kind> Source<K> {
     /// Counts offsets that nobody can read any more as taken.
     fn pass_over(&mut self, at: &TopicPartition, from: i64, to: i64) {
         let Some(owned) = self.owned.get_mut(at) else { return };
-        owned.next = owned.next.max(to);
+        // The queue may say of the same offsets twice that they are gone.
+        let from = from.max(owned.next);
+        if to <= from {
+            return;
+        }
+        owned.next = to;
         let lost = to.saturating_sub(from).unsigned_abs();
         metrics::counter!(telemetry::OFFSETS_LOST, "kind" => K::NAME).increment(lost);
         self.parts.held.pass_over(at, from, to, self.now());

@@ -160,6 +160,7 @@ impl<L: Logs> EmbeddedConsumer<L> {
                     let silent =
                         Position { next: None, paused: false, cursor: L::Cursor::default() };
                     self.positions.insert(at.clone(), silent);
+                    count_lost(at, 0);
                 }
                 ("assigned", ConsumerEvent::Assigned(all))
             }
@@ -218,9 +219,7 @@ impl<L: Logs> EmbeddedConsumer<L> {
                 }
                 Found::Lost { last, reason } => {
                     position.next = Some(last.next());
-                    let lost = last.next().0.saturating_sub(next.0);
-                    metrics::counter!(telemetry::LOST_MESSAGES, "topic" => at.topic.to_string())
-                        .increment(u64::try_from(lost).unwrap_or(0));
+                    count_lost(&at, last.next().0.saturating_sub(next.0).max(0).unsigned_abs());
                     return Ok(Some(ConsumerEvent::Lost { at, first: next, last, reason }));
                 }
             }
@@ -231,6 +230,13 @@ impl<L: Logs> EmbeddedConsumer<L> {
     fn position(&mut self, at: &TopicPartition) -> Result<&mut Position<L::Cursor>, QueueError> {
         self.positions.get_mut(at).ok_or_else(|| QueueError::NotAssigned { at: at.clone() })
     }
+}
+
+/// Counts messages that can no longer be read; also none, since those who watch for losses would miss
+/// the first, had there been nothing before it.
+fn count_lost(at: &TopicPartition, messages: u64) {
+    metrics::counter!(telemetry::LOST_MESSAGES, "topic" => at.topic.to_string())
+        .increment(messages);
 }
 
 fn count_delivered(at: &TopicPartition, messages: &[(Offset, Message)]) {

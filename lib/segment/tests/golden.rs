@@ -23,15 +23,18 @@ const COMMITS: [&str; 3] = [
 const SNAPSHOT: &str = "snapshots/00000000000000000003";
 
 #[tokio::test]
-async fn catalog_format_1_reads_from_commits_and_from_a_snapshot() {
-    let folder = golden("catalog-1");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() && !folder.join(SNAPSHOT).is_file() {
-        write_catalog(&folder).await;
+async fn every_catalog_format_reads_from_commits_and_from_a_snapshot() {
+    for (format, lost) in [("catalog-1", &[][..]), ("catalog-2", &[(4_000, 4_010), (4_400, 4_500)])]
+    {
+        let folder = golden(format);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() && !folder.join(SNAPSHOT).is_file() {
+            write_catalog(&folder, lost).await;
+        }
+        let from_commits = open(&folder, &COMMITS).await;
+        expect_catalog(&from_commits, lost);
+        let from_snapshot = open(&folder, &[SNAPSHOT]).await;
+        assert_eq!(from_snapshot, from_commits, "{format}");
     }
-    let from_commits = open(&folder, &COMMITS).await;
-    expect_catalog(&from_commits);
-    let from_snapshot = open(&folder, &[SNAPSHOT]).await;
-    assert_eq!(from_snapshot, from_commits);
 }
 
 #[tokio::test]
@@ -93,18 +96,21 @@ fn description() -> MetricMetadata {
     }
 }
 
-fn expect_catalog(state: &CatalogState) {
+fn expect_catalog(state: &CatalogState, lost: &[(i64, i64)]) {
     assert_eq!(state.version, 3);
     let kept = state.segments.values().map(|segment| (**segment).clone()).collect::<Vec<_>>();
     assert_eq!(kept, [logs_segment(2, 1_000, 4_000)]);
     let partition = state.partition("millrace.logs", 0).unwrap();
-    assert_eq!((partition.epoch, partition.published), (1, 4_000));
+    let published = lost.last().map_or(4_000, |(_, to)| *to);
+    assert_eq!((partition.epoch, partition.published), (1, published));
     assert_eq!(partition.owner, "http://indexer-0:3100");
     let marks: Vec<_> = partition.sources.iter().map(|(id, mark)| (*id, mark.high)).collect();
     assert_eq!(marks, [(SourceId([1; 16]), 900), (SourceId([2; 16]), u64::MAX)]);
+    let named: Vec<_> = partition.lost.ranges.iter().map(|lost| (lost.from, lost.to)).collect();
+    assert_eq!(named, lost);
 }
 
-async fn write_catalog(folder: &Path) {
+async fn write_catalog(folder: &Path, lost: &[(i64, i64)]) {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let catalog = catalog(Arc::clone(&store)).await;
     let topic = || "millrace.logs".to_owned();
@@ -119,6 +125,11 @@ async fn write_catalog(folder: &Path) {
     catalog.commit(publish(1, 0, 1_000, vec![(SourceId([1; 16]), 900)])).await.unwrap();
     let mut ops = publish(2, 1_000, 4_000, vec![(SourceId([2; 16]), u64::MAX)]);
     ops.push(Op::RemoveSegments { ids: vec![SegmentId::from_bits(1)] });
+    if let Some((_, to)) = lost.last() {
+        let (partition, epoch, sources) = (0, 1, Vec::new());
+        ops.push(Op::Advance { topic: topic(), partition, epoch, from: 4_000, to: *to, sources });
+        ops.push(Op::NoteLost { topic: topic(), partition, epoch, ranges: lost.to_vec() });
+    }
     catalog.commit(ops).await.unwrap();
     for name in COMMITS.iter().chain(&[SNAPSHOT]) {
         let object = format!("{PREFIX}/{name}").into();

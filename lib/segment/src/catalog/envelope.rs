@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The newest format this program reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Largest commit object. A publish names a handful of segments and the sources in them, about
 /// 60 bytes each; this is room for 250,000 sources. Every reader holds one in memory at a time
@@ -179,10 +179,10 @@ mod tests {
     fn a_newer_format_is_refused_by_name() {
         let bytes = encode(Kind::Commit, &commit());
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+        let newer = text.replacen("\"format\":2", "\"format\":3", 1);
         assert_eq!(
             decode::<Commit>(Kind::Commit, newer.as_bytes()),
-            Err(Damage::TooNew { found: 2 })
+            Err(Damage::TooNew { found: 3 })
         );
     }
 

@@ -29,6 +29,7 @@ mod envelope;
 mod error;
 mod history;
 mod log;
+mod lost;
 mod op;
 mod snapshot;
 mod state;
@@ -49,6 +50,7 @@ pub use commit::Pending;
 pub use envelope::Damage;
 pub use error::{CatalogError, CommitError};
 pub use history::CLOCK_SKEW_MAX;
+pub use lost::{LOST_RANGES_MAX, Lost, LostRange};
 pub use op::{Commit, Op, Refusal};
 pub use state::{CatalogState, Misfit, PartitionState, SourceMark};
 

@@ -34,6 +34,16 @@ pub enum Op {
         /// Highest source offset taken from each source that the rows came from.
         sources: Vec<(SourceId, u64)>,
     },
+    /// Names offsets that the queue lost before they were read. Goes into one commit with the
+    /// [`Op::Advance`] that passes over them, after it.
+    NoteLost {
+        topic: String,
+        partition: i32,
+        /// The epoch the writer acquired.
+        epoch: u64,
+        /// In order, each first and next after the last.
+        ranges: Vec<(i64, i64)>,
+    },
 }
 
 /// One commit: the body of a commit object.
@@ -75,6 +85,10 @@ pub enum Refusal {
     /// An advance of a partition nobody acquired.
     #[error("partition {topic}/{partition} was never acquired")]
     NotAcquired { topic: String, partition: i32 },
+
+    /// Offsets that cannot have been lost: not yet passed over, or named before.
+    #[error("offsets from {from} to {to} of partition {topic}/{partition} cannot be lost")]
+    Lost { topic: String, partition: i32, from: i64, to: i64 },
 
     /// A segment that is published already.
     #[error("segment `{0}` is already in the catalog")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use record::SourceId;
 use serde::{Deserialize, Serialize};
 
+use super::lost::{Lost, LostRange};
 use super::state::{CatalogState, PartitionState, SourceMark};
 use crate::id::CommitId;
 use crate::meta::SegmentMeta;
@@ -33,6 +34,15 @@ struct PartitionRow {
     published: i64,
     /// Source, highest offset, last touched (Unix milliseconds).
     sources: Vec<(SourceId, u64, i64)>,
+    /// First lost offset, next after the last, when it was noted (Unix milliseconds).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<(i64, i64, i64)>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    lost_earlier: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SnapshotBody {
@@ -48,6 +58,13 @@ impl SnapshotBody {
                 .iter()
                 .map(|(source, mark)| (*source, mark.high, mark.touched_ms))
                 .collect(),
+            lost: known
+                .lost
+                .ranges
+                .iter()
+                .map(|lost| (lost.from, lost.to, lost.noted_ms))
+                .collect(),
+            lost_earlier: known.lost.earlier,
         });
         Self {
             version: state.version,
@@ -64,11 +81,17 @@ impl SnapshotBody {
                 .into_iter()
                 .map(|(source, high, touched_ms)| (source, SourceMark { high, touched_ms }))
                 .collect();
+            let ranges = row
+                .lost
+                .into_iter()
+                .map(|(from, to, noted_ms)| LostRange { from, to, noted_ms })
+                .collect();
             let state = PartitionState {
                 epoch: row.epoch,
                 owner: row.owner,
                 published: row.published,
                 sources,
+                lost: Lost { ranges, earlier: row.lost_earlier },
             };
             ((row.topic, row.partition), Arc::new(state))
         });

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use record::{SourceId, TenantId};
 
+use super::lost::Lost;
 use super::op::{Commit, Op, Refusal};
 use crate::id::{CommitId, SegmentId, SegmentKind};
 use crate::meta::SegmentMeta;
@@ -34,10 +35,13 @@ pub struct PartitionState {
     pub epoch: u64,
     /// Base URL of the owner.
     pub owner: String,
-    /// Next offset to read: everything below is in published segments (or was dropped on purpose).
+    /// Next offset to read: everything below is in published segments, was dropped on purpose or is
+    /// in `lost`.
     pub published: i64,
     /// Replay positions: rows at or below are already published.
     pub sources: BTreeMap<SourceId, SourceMark>,
+    /// Offsets below `published` that were gone from the queue before they were read.
+    pub lost: Lost,
 }
 
 /// How far one source is published within a partition.
@@ -119,6 +123,12 @@ impl CatalogState {
                 state.remember(sources, commit.committed_ms);
                 state.forget(commit.forget_sources_before_ms);
                 Ok(())
+            }
+            Op::NoteLost { topic, partition, epoch, ranges } => {
+                let state = self.owned_partition(topic, *partition, *epoch)?;
+                let noted = state.lost.note(ranges, state.published, commit.committed_ms);
+                let (topic, partition) = (topic.clone(), *partition);
+                noted.map_err(|(from, to)| Refusal::Lost { topic, partition, from, to })
             }
         }
     }
@@ -244,6 +254,22 @@ mod tests {
             after(&state, vec![advance(1, 7, 9)]).unwrap().partition("logs", 0).unwrap().published,
             9
         );
+    }
+
+    #[test]
+    fn what_was_lost_is_named_by_the_owner_and_once() {
+        let lose = |epoch, ranges: &[(i64, i64)]| Op::NoteLost {
+            topic: "logs".to_owned(),
+            partition: 0,
+            epoch,
+            ranges: ranges.to_vec(),
+        };
+        let owned = after(&CatalogState::default(), vec![acquire("a")]).unwrap();
+        let state = after(&owned, vec![advance(1, 0, 9), lose(1, &[(0, 3), (7, 9)])]).unwrap();
+        assert_eq!(state.partition("logs", 0).unwrap().lost.offsets(), 5);
+        for refused in [lose(1, &[(7, 9)]), lose(1, &[(9, 10)]), lose(2, &[(9, 9)])] {
+            assert!(after(&state, vec![refused]).is_err());
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::finding::Finding;
 use crate::catalog::log::{CommitLog, ReadError};
-use crate::catalog::{CatalogError, CatalogOptions, CatalogState, Commit, TAIL_READS_MAX};
+use crate::catalog::{CatalogError, CatalogOptions, CatalogState, Commit, Lost, TAIL_READS_MAX};
 use crate::meta::SegmentMeta;
 
 /// Where segment objects are, from the store's root.
@@ -40,6 +40,8 @@ pub struct Audit {
     /// swept, or being published right now.
     pub orphans: u64,
     pub orphan_bytes: u64,
+    /// By topic and partition, what its queue lost before it was read. No fault of the catalog.
+    pub lost: Vec<(String, i32, Lost)>,
     pub findings: Vec<Finding>,
 }
 
@@ -71,6 +73,10 @@ pub async fn audit(
     let state = state.unwrap_or(last);
     audit.version = state.version;
     audit.segments = state.segments.len() as u64;
+    let lost = state.partitions.iter().filter(|(_, known)| known.lost != Lost::default());
+    let named =
+        lost.map(|((topic, partition), known)| (topic.clone(), *partition, known.lost.clone()));
+    audit.lost = named.collect();
     let missing = check_objects(store, &state, &mut audit).await?;
     if !missing.is_empty() {
         // Merged or expired while we read, unless the newest state still names it.

@@ -67,6 +67,28 @@ fn expect(audit: &Audit, wanted: &[(&str, &str)]) {
 }
 
 #[tokio::test]
+async fn what_the_queue_lost_is_told_and_is_no_fault() {
+    let store = sound().await;
+    let catalog = Catalog::open(Arc::clone(&store), PREFIX, options()).await.unwrap();
+    let (topic, partition, ranges) = ("logs".to_owned(), 0, vec![(10, 13), (20, 24)]);
+    let lose = Op::NoteLost { topic, partition, epoch: 1, ranges };
+    // The commit of a snapshot.
+    catalog.commit(vec![advance(1, 10, 24), lose]).await.unwrap();
+    for forgotten in [0, 8] {
+        // From the first commit, then from the snapshots alone.
+        for version in 1..=forgotten {
+            store.delete(&commit_path(version)).await.unwrap();
+        }
+        let audit = audited(&store).await;
+        expect(&audit, &[]);
+        let [(topic, 0, lost)] = &audit.lost[..] else { panic!("{:?}", audit.lost) };
+        let ranges: Vec<(i64, i64)> = lost.ranges.iter().map(|lost| (lost.from, lost.to)).collect();
+        assert_eq!((topic.as_str(), ranges), ("logs", vec![(10, 13), (20, 24)]));
+        assert_eq!(lost.offsets(), 7);
+    }
+}
+
+#[tokio::test]
 async fn a_sound_catalog_has_nothing_to_say_and_counts_orphans() {
     let store = sound().await;
     let orphan = segment(99);
