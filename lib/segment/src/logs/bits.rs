@@ -1,4 +1,5 @@
-//! Bits in a row, least significant first: what the token filter's blocks are made of.
+//! Bits in a row, least significant first: what the token filter's blocks are made of, and numbers
+//! of identifiers.
 //!
 //! What always holds: reading past the end is [`Malformed`], never a panic.
 
@@ -56,6 +57,11 @@ impl BitWriter {
         self.put(value - (1 << bits), bits);
     }
 
+    /// Bits appended so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len() * 8 + self.pending_bits as usize
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if 0 < self.pending_bits {
             self.out.push(self.pending as u8);
@@ -73,14 +79,19 @@ pub(crate) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self::at(bytes, 0)
+    }
+
+    /// From bit `at` on.
+    pub(crate) fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
     }
 
     /// The next `bits` (at most 56).
     pub(crate) fn take(&mut self, bits: u32) -> Result<u64, Malformed> {
         let end = self.at + bits as usize;
         if self.bytes.len() * 8 < end {
-            return Err(Malformed("a block of the filter is cut short"));
+            return Err(Malformed("its bits are cut short"));
         }
         let value = self.peek();
         self.at = end;
@@ -99,7 +110,7 @@ impl<'a> BitReader<'a> {
             }
             self.take(ones)?;
             if UNARY_MAX < count {
-                return Err(Malformed("a number in the filter is too long"));
+                return Err(Malformed("a number in its bits is too long"));
             }
         }
     }
@@ -126,7 +137,7 @@ impl<'a> BitReader<'a> {
     pub(crate) fn take_gamma(&mut self) -> Result<u64, Malformed> {
         match self.take_unary()? {
             bits @ 0..=GAMMA_BITS_MAX => Ok(1 << bits | self.take(bits as u32)?),
-            _ => Err(Malformed("a number in the filter is too long")),
+            _ => Err(Malformed("a number in its bits is too long")),
         }
     }
 }

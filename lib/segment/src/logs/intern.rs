@@ -60,6 +60,11 @@ impl Interner {
         self.bytes.len()
     }
 
+    /// All strings, end to end.
+    pub(crate) fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.ends[id - 1] };

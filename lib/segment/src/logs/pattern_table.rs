@@ -22,6 +22,8 @@ const STRETCHES_SINCE: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct PatternTable {
+    /// That of the segment.
+    format: u32,
     /// The stretches, end to end.
     bytes: Vec<u8>,
     /// Where in `bytes` each stretch begins, and where the last ends.
@@ -48,7 +50,12 @@ impl PatternTable {
             }
         };
         reader.finish()?;
-        Ok(table)
+        Ok(Self { format, ..table })
+    }
+
+    /// The format of the segment whose patterns these are.
+    pub(crate) fn format(&self) -> u32 {
+        self.format
     }
 
     fn new(cut: &Stretches) -> Result<Self, Malformed> {
@@ -82,7 +89,7 @@ impl PatternTable {
 
     fn empty() -> Self {
         let (bytes, stretches, ends, widened) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { bytes, starts: vec![0], stretches, ends, widened }
+        Self { format: 0, bytes, starts: vec![0], stretches, ends, widened }
     }
 
     fn push_stretch(&mut self, text: &[u8]) -> Result<(), Malformed> {

@@ -15,6 +15,7 @@ const V3: &[u8] = include_bytes!("../golden/logs-v3.segment");
 const V4: &[u8] = include_bytes!("../golden/logs-v4.segment");
 const V5: &[u8] = include_bytes!("../golden/logs-v5.segment");
 const V6: &[u8] = include_bytes!("../golden/logs-v6.segment");
+const V7: &[u8] = include_bytes!("../golden/logs-v7.segment");
 
 /// The rows of the golden segment of a format version.
 fn rows(version: u32) -> Vec<Row> {
@@ -75,6 +76,21 @@ fn rows(version: u32) -> Vec<Row> {
             Row::new(&streams[n % 2], (n as i64 + 50) * 1_700_000_000, &line)
         }));
     }
+    // Identifiers in lines of several patterns, and so many digits that these are in several
+    // groups: format 7 lists the former and reads the latter apart.
+    if 7 <= version {
+        rows.extend((0..40).map(|n| {
+            let id = (n as u128 % 9 + 1) * 0xfedc_ba98_7654_3210_fedc_ba98;
+            let digits = "31415926535897932384".repeat(1_000);
+            let line = match n % 4 {
+                0 => format!("began trace={id:032x} for {n}"),
+                1 => format!("weighed {digits} in {n}"),
+                2 => format!("measured {digits} by {n}"),
+                _ => format!("ended trace={id:032x} after {n}ms"),
+            };
+            Row::new(&streams[n % 2], 200_000_000_000 + n as i64 * 1_000_000, &line)
+        }));
+    }
     if 3 <= version {
         // As they lie in the segment.
         rows.sort_by(|a, b| (&a.stream, a.time).cmp(&(&b.stream, b.time)));
@@ -88,7 +104,7 @@ fn options() -> BuildOptions {
 
 #[tokio::test]
 async fn every_version_reads_as_it_was_written() {
-    for (version, golden) in [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6)] {
+    for (version, golden) in [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7)] {
         reads_as_it_was_written(version, golden).await;
     }
 }
@@ -121,6 +137,11 @@ async fn reads_as_it_was_written(version: u32, golden: &'static [u8]) {
         "00000001579bde2468acf135",
         "refund failed",
         "Orders",
+        "00000006f8091a2b3c4d5e76f8091a28",
+        "fedcba9876543210",
+        "a2b3c4",
+        "measured 3141592",
+        "for 36",
     ] {
         let filter = segment::logs::LineFilter {
             op: segment::logs::LineFilterOp::Contains,

@@ -8,6 +8,7 @@
 //! Bounds: the limit, plus the rows of one granule; twice as many times.
 
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
 
 use record::LogBatch;
 
@@ -42,17 +43,28 @@ impl BestRows {
         self.direction
     }
 
+    /// The times of rows that could be better than one that is kept.
+    pub(crate) fn reach(&self) -> RangeInclusive<i64> {
+        let (worst, promised) = (self.worst, self.promised_worst);
+        // As good as what is kept is not better; what is promised may be that very row.
+        let (first, last) = match self.direction {
+            _ if self.limit == 0 => (i64::MAX, i64::MIN),
+            Direction::Forward => {
+                let worst = worst.map_or(i64::MAX, |worst| worst.saturating_sub(1));
+                (i64::MIN, worst.min(promised.unwrap_or(i64::MAX)))
+            }
+            Direction::Backward => {
+                let worst = worst.map_or(i64::MIN, |worst| worst.saturating_add(1));
+                (worst.max(promised.unwrap_or(i64::MIN)), i64::MAX)
+            }
+        };
+        first..=last
+    }
+
     /// Whether a row between these times (inclusive) could be better than one that is kept.
     pub(crate) fn may_take(&self, time_min: i64, time_max: i64) -> bool {
-        let (better, as_good) = match self.direction {
-            Direction::Forward => (self.worst.is_none_or(|worst| time_min < worst), {
-                self.promised_worst.is_none_or(|worst| time_min <= worst)
-            }),
-            Direction::Backward => (self.worst.is_none_or(|worst| worst < time_max), {
-                self.promised_worst.is_none_or(|worst| worst <= time_max)
-            }),
-        };
-        0 < self.limit && better && as_good
+        let reach = self.reach();
+        time_min <= *reach.end() && *reach.start() <= time_max
     }
 
     /// Whether some times are out of reach.

@@ -367,10 +367,12 @@ impl ScanCore {
                 )?;
                 left.map(Undecided::Rows)
             };
+            if let (Some(best), Some(one)) = (&mut self.best, &one) {
+                one.promise(best);
+            }
             undecided.extend(one);
         }
-        if let Some(best) = &mut self.best {
-            undecided.iter().for_each(|one| one.promise(best));
+        if let Some(best) = &self.best {
             undecided.retain_mut(|one| one.narrow(best));
         }
         let table = self.segment.granules();

@@ -4,6 +4,7 @@
 //! granules end here. What is left goes on in [`super::decided`].
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use record::DETECTED_LEVEL;
 
@@ -14,7 +15,7 @@ use super::numbers::GranulePages;
 use crate::logs::columns::{ATTRIBUTE_NAMES, LEVEL, PATTERN, STREAM, TIME};
 use crate::logs::error::SegmentError;
 use crate::logs::page::PageDecoder;
-use crate::logs::plan::CompiledPlan;
+use crate::logs::plan::{CompiledPlan, LogPlan};
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::LogSegment;
 use crate::logs::verdict::{CombinationId, PatternVerdicts, Verdict};
@@ -93,48 +94,47 @@ impl Decider {
         decoder: &mut PageDecoder,
     ) -> Result<Option<Decided>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let bounded = best.filter(|best| best.is_bounded());
-        let (mut times, mut in_reach) = (Vec::new(), None);
-        if let Some(best) = bounded {
+        let reach = reach(plan, best);
+        let (mut times, mut few) = (Vec::new(), None);
+        if best.is_some_and(BestRows::is_bounded) {
             times = pages.times(TIME, segment, decoder).map_err(damaged)?;
-            let reached: Vec<bool> = times.iter().map(|t| best.may_take(*t, *t)).collect();
-            if !reached.contains(&true) {
+            let rows = in_reach(&times, &reach);
+            if rows.is_empty() {
                 return Ok(None);
             }
-            in_reach = Some(reached);
+            few = Some(rows);
         }
         let mut patterns = Vec::new();
         if leaves.patterns_read() {
             patterns = pages.numbers(PATTERN, segment, decoder).map_err(damaged)?;
         }
-        let in_reach = in_reach.as_deref();
-        let Some(mut verdicts) = self.by_pattern(plan, segment, &pages, &patterns, in_reach)?
-        else {
-            return Ok(None);
+        let mut rows = match few {
+            Some(few) => self.few_by_pattern(plan, segment, &pages, &patterns, few)?,
+            None => {
+                let verdicts = self.by_pattern(plan, segment, &pages, &patterns)?;
+                if verdicts.iter().all(|verdict| *verdict == Verdict::No) {
+                    return Ok(None);
+                }
+                times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+                candidates(&verdicts, &times, &reach)
+            }
         };
-        let streams = self.by_stream(segment, &pages, decoder, &mut verdicts).map_err(damaged)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let streams = Streams::read(segment, &pages, decoder).map_err(damaged)?;
+        self.by_stream(&streams, &mut rows).map_err(damaged)?;
         let mut levels = Vec::new();
         let (mut level_open, mut levels_empty) = (false, false);
         if leaves.level_read() {
             levels = pages.numbers(LEVEL, segment, decoder).map_err(damaged)?;
-            level_open = self.by_level(&levels, &mut verdicts).map_err(damaged)?;
-            levels_empty = some_empty(segment, &levels, &verdicts)?;
+            level_open = self.by_level(&levels, &mut rows).map_err(damaged)?;
+            levels_empty = some_empty(segment, &levels, &rows)?;
         }
-        if verdicts.iter().all(|verdict| *verdict == Verdict::No) {
-            return Ok(None);
-        }
-        if bounded.is_none() {
-            times = pages.times(TIME, segment, decoder).map_err(damaged)?;
-        }
-        let granule = &segment.granules().granules[pages.granule() as usize];
-        let inside = plan.time_matches(granule.time_min) && plan.time_matches(granule.time_max);
-        let reached = |time: i64| {
-            (inside || plan.time_matches(time)) && best.is_none_or(|best| best.may_take(time, time))
-        };
-        let rows = candidates(&verdicts, &times, reached);
         if rows.is_empty() {
             return Ok(None);
         }
+        let granule = &segment.granules().granules[pages.granule() as usize];
         let rest =
             leaves.rest_read(granule, levels_empty) && !holds_no_names(segment, &pages, decoder);
         let decided_by_level = plan.attribute_names().all(|name| name == DETECTED_LEVEL);
@@ -153,93 +153,114 @@ impl Decider {
         }))
     }
 
-    /// What the line filters say about each row, of rows out of reach "no"; `None` when they refuse
-    /// all.
+    /// What the line filters say about each row.
     fn by_pattern(
         &mut self,
         plan: &CompiledPlan,
         segment: &LogSegment,
         pages: &GranulePages,
         patterns: &[u32],
-        in_reach: Option<&[bool]>,
-    ) -> Result<Option<Vec<Verdict>>, SegmentError> {
+    ) -> Result<Vec<Verdict>, SegmentError> {
         let combination = self.combinations.get(&pages.granule()).copied();
         let Some((verdicts, combination)) = self.verdicts.as_mut().zip(combination) else {
-            return Ok(Some(vec![Verdict::Yes; pages.rows(segment)]));
+            return Ok(vec![Verdict::Yes; pages.rows(segment)]);
         };
-        let table = segment.pattern_table()?;
-        let filters = plan.filters();
-        let found = match in_reach {
-            // Few are: patterns of the others need not be looked at.
-            Some(in_reach) => {
-                let verdict = |(pattern, in_reach): (&u32, &bool)| match in_reach {
-                    true => verdicts.verdict(filters, table, combination, *pattern),
-                    false => Verdict::No,
-                };
-                patterns.iter().zip(in_reach).map(verdict).collect()
+        Ok(verdicts.of_rows(plan.filters(), segment.pattern_table()?, combination, patterns))
+    }
+
+    /// Those of `rows` that the line filters do not refuse: patterns of others are not looked at.
+    fn few_by_pattern(
+        &mut self,
+        plan: &CompiledPlan,
+        segment: &LogSegment,
+        pages: &GranulePages,
+        patterns: &[u32],
+        rows: Vec<u32>,
+    ) -> Result<Vec<Candidate>, SegmentError> {
+        let combination = self.combinations.get(&pages.granule()).copied();
+        let Some((verdicts, combination)) = self.verdicts.as_mut().zip(combination) else {
+            return Ok(rows.into_iter().map(|row| Candidate::new(row, false)).collect());
+        };
+        let (filters, table) = (plan.filters(), segment.pattern_table()?);
+        let candidate = |row: u32| {
+            let pattern = patterns[row as usize];
+            match verdicts.verdict(filters, table, combination, pattern) {
+                Verdict::No => None,
+                verdict => Some(Candidate::new(row, verdict == Verdict::Perhaps)),
             }
-            None => verdicts.of_rows(filters, table, combination, patterns),
         };
-        Ok(found.iter().any(|verdict| *verdict != Verdict::No).then_some(found))
+        Ok(rows.into_iter().filter_map(candidate).collect())
     }
 
     /// Refuses rows of streams that are not wanted.
-    fn by_stream(
-        &self,
-        segment: &LogSegment,
-        pages: &GranulePages,
-        decoder: &mut PageDecoder,
-        verdicts: &mut [Verdict],
-    ) -> Result<Streams, Malformed> {
+    fn by_stream(&self, streams: &Streams, rows: &mut Vec<Candidate>) -> Result<(), Malformed> {
         let wanted = |stream: u32| self.streams.get(stream as usize).copied().ok_or(UNKNOWN_STREAM);
-        let streams = Streams::read(segment, pages, decoder)?;
-        match &streams {
+        match streams {
             Streams::One(stream) => {
                 if !wanted(*stream)? {
-                    verdicts.fill(Verdict::No);
+                    rows.clear();
                 }
             }
             Streams::Each(streams) => {
-                let mut at = 0;
-                for run in streams.chunk_by(|a, b| a == b) {
-                    if !wanted(run[0])? {
-                        verdicts[at..at + run.len()].fill(Verdict::No);
-                    }
-                    at += run.len();
+                // Rows of one stream lie together, so mostly it is that of the row before.
+                let mut last = None;
+                let mut unknown = false;
+                rows.retain(|candidate| {
+                    let stream = streams[candidate.row()];
+                    let known = last.filter(|(known, _)| *known == stream);
+                    let (_, wanted) = known.unwrap_or_else(|| {
+                        let wanted = wanted(stream);
+                        unknown |= wanted.is_err();
+                        (stream, wanted.unwrap_or(false))
+                    });
+                    last = Some((stream, wanted));
+                    wanted
+                });
+                if unknown {
+                    return Err(UNKNOWN_STREAM);
                 }
             }
         }
-        Ok(streams)
+        Ok(())
     }
 
     /// Refuses rows by their level, and says whether rows are left that it does not decide.
-    fn by_level(&self, levels: &[u32], verdicts: &mut [Verdict]) -> Result<bool, Malformed> {
+    fn by_level(&self, levels: &[u32], rows: &mut Vec<Candidate>) -> Result<bool, Malformed> {
         let Some(accepted) = &self.levels else { return Ok(false) };
-        let mut open = false;
-        for (level, verdict) in levels.iter().zip(verdicts) {
-            match accepted.get(*level as usize).ok_or(UNKNOWN_LEVEL)? {
-                Verdict::Yes => {}
-                Verdict::No => *verdict = Verdict::No,
-                Verdict::Perhaps => open |= *verdict != Verdict::No,
-            }
-        }
-        Ok(open)
+        let (mut open, mut unknown) = (false, false);
+        rows.retain(|candidate| {
+            let verdict = accepted.get(levels[candidate.row()] as usize);
+            unknown |= verdict.is_none();
+            open |= verdict == Some(&Verdict::Perhaps);
+            verdict != Some(&Verdict::No)
+        });
+        if unknown { Err(UNKNOWN_LEVEL) } else { Ok(open) }
     }
 }
 
-/// The rows that are not refused and whose time is `reached`.
-fn candidates(
-    verdicts: &[Verdict],
-    times: &[i64],
-    reached: impl Fn(i64) -> bool,
-) -> Vec<Candidate> {
+/// The times of rows that are in the plan's range and may be among the best.
+fn reach(plan: &CompiledPlan, best: Option<&BestRows>) -> RangeInclusive<i64> {
+    let best = best.map_or(i64::MIN..=i64::MAX, BestRows::reach);
+    let LogPlan { start_ns, end_ns, .. } = plan.plan();
+    *best.start().max(start_ns)..=*best.end().min(&end_ns.saturating_sub(1))
+}
+
+/// The rows whose times are in `reach`.
+fn in_reach(times: &[i64], reach: &RangeInclusive<i64>) -> Vec<u32> {
+    // Few are, here and there.
+    times.iter().zip(0..).filter(|(time, _)| reach.contains(time)).map(|(_, row)| row).collect()
+}
+
+/// The rows that are not refused and whose time is in `reach`.
+fn candidates(verdicts: &[Verdict], times: &[i64], reach: &RangeInclusive<i64>) -> Vec<Candidate> {
     // Every row is written and most are kept or not by chance: nothing branches on that.
     let mut rows = vec![Candidate::default(); times.len()];
     let mut count = 0;
     for ((verdict, time), row) in verdicts.iter().zip(times).zip(0..) {
         let Some(place) = rows.get_mut(count) else { break };
         *place = Candidate::new(row, *verdict == Verdict::Perhaps);
-        count += usize::from((*verdict != Verdict::No) & reached(*time));
+        let reached = (*reach.start() <= *time) & (*time <= *reach.end());
+        count += usize::from((*verdict != Verdict::No) & reached);
     }
     rows.truncate(count);
     rows
@@ -249,13 +270,13 @@ fn candidates(
 fn some_empty(
     segment: &LogSegment,
     levels: &[u32],
-    verdicts: &[Verdict],
+    rows: &[Candidate],
 ) -> Result<bool, SegmentError> {
     let table = segment.level_table()?;
     let empty: Vec<bool> =
         table.iter().map(|level| level.as_deref().unwrap_or("").is_empty()).collect();
-    let mut left = levels.iter().zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::No);
-    Ok(left.any(|(level, _)| empty.get(*level as usize) != Some(&false)))
+    let level = |candidate: &Candidate| levels[candidate.row()] as usize;
+    Ok(rows.iter().any(|candidate| empty.get(level(candidate)) != Some(&false)))
 }
 
 /// Whether a granule is known to have no attribute without a column of its own.

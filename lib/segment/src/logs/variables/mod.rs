@@ -6,7 +6,9 @@
 //! so a value is taken apart once more, into its **mask** (the value with its digits made zeros)
 //! and its digits. The masks of a slot are few, mostly one; the digits of all slots go into one
 //! row of [`digits`], or, where they repeat from value to value, into a row that zstd compresses.
-//! Slots whose masks hardly repeat are kept as text, or as half-bytes where they are hexadecimal.
+//! Slots whose masks hardly repeat are kept as text, or, where they are hexadecimal, as numbers of
+//! identifiers ([`ids`]). The slots of some patterns at a time make a group ([`groups`]), which is
+//! what has to be decompressed for any line of these patterns.
 //!
 //! What always holds: a line is its pattern with the values put back, byte for byte; a line
 //! without a pattern is the only value of a slot of its own.
@@ -14,7 +16,11 @@
 //! Bounds: a granule's variables are no larger than its lines; a slot has at most [`CHOICES_MAX`]
 //! masks.
 
+mod asked;
 mod digits;
+mod groups;
+mod ids;
+mod ids_writer;
 mod masks;
 mod opened;
 mod read;
@@ -38,6 +44,9 @@ const CHOICES_MAX: usize = 256;
 
 /// Shortest hexadecimal value worth half-bytes: shorter ones are mostly words.
 const HALF_BYTES_MIN: usize = 8;
+
+/// Bytes of streams before compression, at which a group ends with the pattern at hand.
+const GROUP_BYTES: usize = 64 << 10;
 
 /// Most bytes of one stream before compression, and of a granule's lines rebuilt at once.
 const STREAM_BYTES_MAX: usize = 1 << 30;
@@ -144,8 +153,9 @@ mod tests {
         }
     }
 
-    fn writer() -> VariablesWriter {
-        VariablesWriter::new(1).unwrap()
+    /// With groups that end at `group_bytes`.
+    fn writer(group_bytes: usize) -> VariablesWriter {
+        VariablesWriter::with_groups_of(group_bytes, 1).unwrap()
     }
 
     fn value() -> impl Strategy<Value = String> {
@@ -154,6 +164,9 @@ mod tests {
             1 => "[0-9]{2}",
             1 => "[0-9a-f]{8}",
             1 => "[0-9a-f]{15}",
+            // Those that come again.
+            1 => prop::sample::select(vec!["00c0ffee", "dec0de0000c0ffee", "dec0de0000c0ff00"])
+                .prop_map(str::to_owned),
             1 => "0x[0-9a-f]{1,4}",
             1 => "[a-c]{1,2}[0-9]{1,2}",
             1 => "[0-9]{20,40}",
@@ -185,6 +198,7 @@ mod tests {
                 1..3,
             ),
             every in 2_usize..50,
+            group_bytes in 1_usize..300,
         ) {
             // Stretches of lines, so that they are found.
             let cut = |((line, start), length): &((Index, Index), usize)| {
@@ -196,7 +210,7 @@ mod tests {
                 .iter()
                 .map(|(negative, cuts)| (*negative, cuts.iter().map(cut).collect()))
                 .collect();
-            let encoded = encode(&mut writer(), &lines, |row| row % every == 1);
+            let encoded = encode(&mut writer(group_bytes), &lines, |row| row % every == 1);
             encoded.check_search(&lines, &filters);
         }
 
@@ -204,8 +218,9 @@ mod tests {
         fn lines_come_back_byte_for_byte(
             granules in prop::collection::vec(prop::collection::vec(line(), 1..120), 1..4),
             every in 2_usize..50,
+            group_bytes in 1_usize..300,
         ) {
-            let mut writer = writer();
+            let mut writer = writer(group_bytes);
             for lines in &granules {
                 encode(&mut writer, lines, |row| row % every == 1).check(lines);
             }
@@ -216,8 +231,9 @@ mod tests {
             lines in prop::collection::vec(line(), 1..60),
             flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..4),
             cut in prop::option::of(any::<prop::sample::Index>()),
+            group_bytes in 1_usize..300,
         ) {
-            let mut encoded = encode(&mut writer(), &lines, |row| row == 1);
+            let mut encoded = encode(&mut writer(group_bytes), &lines, |row| row == 1);
             for (at, bit) in flips {
                 let at = at.index(encoded.bytes.len());
                 encoded.bytes[at] ^= 1 << bit;
@@ -240,11 +256,15 @@ mod tests {
     #[test]
     fn every_kind_of_slot_comes_back() {
         let mix = |n: usize| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let kinds: [fn(usize, u64) -> String; 8] = [
+        let kinds: [fn(usize, u64) -> String; 10] = [
             |_, random| format!("{}", random % 1_000_000),
             |n, _| format!("{:010}", 1_700_000_000 + n),
             |_, random| format!("{random:016x}"),
             |n, random| format!("{:015x}", random >> 4 | n as u64 & 1),
+            |n, _| {
+                format!("{:016x}", (n as u64 / 7).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 10 << 60)
+            },
+            |n, _| format!("c0ffee0000000000000{n:05x}"),
             |_, random| format!("v{}-{}ms", random % 7, random % 1_000),
             |_, random| format!("{random:X}g"),
             |n, _| format!("k{}", n / 100),
@@ -253,7 +273,7 @@ mod tests {
         for kind in kinds {
             let lines: Vec<String> =
                 (0..2_000).map(|n| format!("a={} b={}", kind(n, mix(n)), n % 3)).collect();
-            let encoded = encode(&mut writer(), &lines, |_| false);
+            let encoded = encode(&mut writer(GROUP_BYTES), &lines, |_| false);
             encoded.check(&lines);
             for needle in ["0", "00", "17", "a", "7ms", "f", "v3", "1f", "5"] {
                 encoded.check_search(&lines, &[(false, vec![needle.to_owned()])]);
@@ -268,7 +288,7 @@ mod tests {
         let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
         let lines: Vec<String> =
             (1..8_000).map(|n| format!("{:012}", random(n) % 1_000_000_000_000)).collect();
-        let encoded = encode(&mut writer(), &lines, |_| false);
+        let encoded = encode(&mut writer(GROUP_BYTES), &lines, |_| false);
         let entropy = lines.len() as f64 * 12.0 * 10_f64.log2() / 8.0;
         assert!((encoded.bytes.len() as f64) < 1.005 * entropy + 100.0);
     }

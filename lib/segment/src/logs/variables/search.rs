@@ -8,13 +8,16 @@
 //!
 //! What always holds: what is found is what a search of the whole lines finds.
 
+use std::ops::Range;
+
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
+use super::ids::Ids;
 use super::opened::Opened;
-use super::read::{CUT_SHORT, NO_SUCH_MASK};
+use super::read::{CUT_SHORT, Mask, NO_SUCH_MASK};
 use super::slot::StoredSlot;
-use super::steps::{Steps, width_of};
+use super::steps::{Identifiers, Steps, stride, width_of};
 use super::streams::{Streams, spelled_out};
 use super::values::to_rows;
 use crate::logs::token::{ByteClass, class};
@@ -131,9 +134,12 @@ impl Opened<'_> {
         wanted: &[bool],
     ) -> Result<Vec<bool>, Malformed> {
         let rows = self.patterns.len();
-        self.streams.slots.load()?;
-        self.streams.text.load()?;
-        let mut search = Search { opened: self, wanted, digits: None, half_bytes: None };
+        for group in self.groups.iter_mut().filter(|group| group.has(wanted)) {
+            group.streams.slots.load()?;
+            group.streams.text.load()?;
+        }
+        let spelled = self.groups.iter().map(|_| Spelled::default()).collect();
+        let mut search = Search { opened: self, wanted, spelled, ids: None };
         // Had a pattern the only needle, it would not leave its rows open.
         let patterns_decided = matches!(filters, [filter] if filter.needles.len() == 1);
         let mut passing = vec![true; rows];
@@ -153,20 +159,38 @@ impl Opened<'_> {
     }
 }
 
-/// A search under way in a granule whose slots and text are loaded.
+/// A search under way in a granule the groups of which that are wanted have slots and text loaded.
 struct Search<'s, 'a> {
     opened: &'s mut Opened<'a>,
     /// By shape: whether its rows are asked for.
     wanted: &'s [bool],
+    /// By group.
+    spelled: Vec<Spelled>,
+    /// By list: an identifier's length, how many characters it takes, and all of them, as soon as a
+    /// needle asks for them.
+    ids: Option<Vec<(usize, usize, Vec<u8>)>>,
+}
+
+/// What of a group is spelled out.
+#[derive(Default)]
+struct Spelled {
     /// The random ones, as soon as a needle asks for them; the repetitive ones are loaded then.
     digits: Option<Vec<u8>>,
+    /// Up to format 6.
     half_bytes: Option<Vec<u8>>,
 }
 
-/// Where one needle is, as far as whole streams tell.
+/// Where one needle is, as far as masks and identifiers tell.
 struct Sight {
     /// By mask: where in it, by the number of digits before it there. Empty when in none.
     masks: Vec<Vec<usize>>,
+    /// By list: which identifiers have it. Empty when none has.
+    ids: Vec<Vec<bool>>,
+}
+
+/// Whether whole streams of a group have the needle.
+#[derive(Clone, Copy)]
+struct InGroup {
     text: bool,
     half_bytes: bool,
 }
@@ -190,33 +214,63 @@ impl Search<'_, '_> {
         needle: &TokenNeedle,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let sight = self.look(needle)?;
-        if !sight.masks.is_empty() || sight.text || sight.half_bytes {
-            self.opened.streams.choices.load()?;
-            if sight.text {
-                self.opened.streams.lengths.load()?;
+        let sight = Sight { masks: self.masks_with(needle), ids: self.ids_with(needle)? };
+        for group in 0..self.opened.groups.len() {
+            if !self.opened.groups[group].has(self.wanted) {
+                continue;
             }
-            self.find_in_slots(needle, &sight, hits)?;
+            let here = self.look(needle, &sight, group)?;
+            if !sight.masks.is_empty() || !sight.ids.is_empty() || here.text || here.half_bytes {
+                let streams = &mut self.opened.groups[group].streams;
+                streams.choices.load()?;
+                if here.text {
+                    streams.lengths.load()?;
+                }
+                self.find_in_slots(needle, &sight, here, group, hits)?;
+            }
         }
         Ok(())
     }
 
-    /// Looks through whole streams, those that could have the needle.
-    fn look(&mut self, needle: &TokenNeedle) -> Result<Sight, Malformed> {
-        let masks = self.masks_with(needle);
-        if self.digits.is_none() && !masks.is_empty() && !needle.digits.is_empty() {
-            self.opened.streams.repetitive.load()?;
-            self.digits = Some(self.opened.streams.random.all()?);
+    /// Looks through whole streams of a group, those that could have the needle.
+    fn look(
+        &mut self,
+        needle: &TokenNeedle,
+        sight: &Sight,
+        group: usize,
+    ) -> Result<InGroup, Malformed> {
+        let (streams, spelled) = (&mut self.opened.groups[group].streams, &mut self.spelled[group]);
+        if spelled.digits.is_none() && !sight.masks.is_empty() && !needle.digits.is_empty() {
+            streams.repetitive.load()?;
+            spelled.digits = Some(streams.random.all()?);
         }
-        if self.half_bytes.is_none() && needle.hex {
-            self.half_bytes = Some(spelled_out(self.opened.streams.half_bytes.load()?));
+        if spelled.half_bytes.is_none() && needle.hex {
+            spelled.half_bytes = Some(spelled_out(streams.half_bytes.load()?));
         }
-        let half_bytes = self.half_bytes.as_deref().filter(|_| needle.hex);
-        Ok(Sight {
-            masks,
-            text: needle.finder.find(self.opened.streams.text.plain()).is_some(),
+        let half_bytes = spelled.half_bytes.as_deref().filter(|_| needle.hex);
+        Ok(InGroup {
+            text: needle.finder.find(streams.text.plain()).is_some(),
             half_bytes: half_bytes.is_some_and(|bytes| needle.finder.find(bytes).is_some()),
         })
+    }
+
+    fn ids_with(&mut self, needle: &TokenNeedle) -> Result<Vec<Vec<bool>>, Malformed> {
+        if !needle.hex {
+            return Ok(Vec::new());
+        }
+        if self.ids.is_none() {
+            self.ids = Some(self.opened.ids.spelled_out()?);
+        }
+        let mut found = Vec::new();
+        let lists = self.ids.as_deref().unwrap_or_default();
+        for (list, (length, stride, ids)) in lists.iter().enumerate() {
+            if needle.finder.find(ids).is_some() {
+                found.resize(lists.len(), Vec::new());
+                found[list].resize(ids.len() / stride.max(&1), false);
+                needle.find_in_column(ids, *stride, *length, &mut found[list]);
+            }
+        }
+        Ok(found)
     }
 
     fn masks_with(&self, needle: &TokenNeedle) -> Vec<Vec<usize>> {
@@ -234,37 +288,34 @@ impl Search<'_, '_> {
         places
     }
 
-    /// The random or the repetitive digits, if any needle asked for them.
-    fn digits(&self, repeats: bool) -> &[u8] {
-        if repeats {
-            self.opened.streams.repetitive.plain()
-        } else {
-            self.digits.as_deref().unwrap_or_default()
-        }
-    }
-
     fn find_in_slots(
         &self,
         needle: &TokenNeedle,
         sight: &Sight,
+        here: InGroup,
+        group: usize,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let Opened { shapes, masks, streams, .. } = &*self.opened;
-        let Streams { slots, lengths, choices, .. } = streams;
+        let Opened { shapes, masks, ids, groups, .. } = &*self.opened;
         let with_digits = !needle.digits.is_empty() && !sight.masks.is_empty();
-        let steps = Steps::new(slots.plain(), lengths.plain());
+        let (spelled, group) = (&self.spelled[group], &groups[group]);
         let mut walk = Walk {
-            search: self,
+            masks,
+            ids,
+            streams: &group.streams,
+            spelled,
             needle,
             sight,
+            here,
             with_digits,
-            steps: steps.following(sight.text, with_digits),
+            steps: Steps::new(group, ids).following(here.text, with_digits),
             starts: Vec::new(),
             scratch: Vec::new(),
         };
-        for (shape, wanted) in shapes.shapes.iter().zip(self.wanted) {
-            if !wanted {
-                walk.steps.over(shape, masks, choices.plain())?;
+        for at in group.shapes.clone() {
+            let shape = &shapes.shapes[at];
+            if !self.wanted[at] {
+                walk.steps.over(shape, masks, group.streams.choices.plain())?;
                 continue;
             }
             for _ in shape.slots.clone() {
@@ -276,11 +327,15 @@ impl Search<'_, '_> {
     }
 }
 
-/// One pass over the slots for one needle.
-struct Walk<'w, 's, 'a> {
-    search: &'w Search<'s, 'a>,
+/// One pass over the slots of a group for one needle.
+struct Walk<'w> {
+    masks: &'w [Mask],
+    ids: &'w Ids<'w>,
+    streams: &'w Streams<'w>,
+    spelled: &'w Spelled,
     needle: &'w TokenNeedle,
     sight: &'w Sight,
+    here: InGroup,
     /// Whether digits decide.
     with_digits: bool,
     steps: Steps<'w>,
@@ -288,15 +343,24 @@ struct Walk<'w, 's, 'a> {
     scratch: Vec<u8>,
 }
 
-impl Walk<'_, '_, '_> {
+impl<'w> Walk<'w> {
     /// Searches the next slot, which has a value for each of `hits`.
     fn slot(&mut self, slot: StoredSlot, hits: &mut Hits) -> Result<(), Malformed> {
         match slot {
-            StoredSlot::Text if self.sight.text => self.texts(hits),
+            StoredSlot::Text if self.here.text => self.texts(hits),
             StoredSlot::Text => Ok(()),
-            StoredSlot::HalfBytes { length } => self.half_bytes(length, hits),
+            StoredSlot::Identifiers { list } => self.identifiers(list, hits),
             StoredSlot::Mask { mask, repeats } => self.mask(mask, repeats, hits),
             StoredSlot::Choices { repeats } => self.choices(repeats, hits),
+        }
+    }
+
+    /// The random or the repetitive digits, if any needle asked for them.
+    fn digits(&self, repeats: bool) -> &'w [u8] {
+        if repeats {
+            self.streams.repetitive.plain()
+        } else {
+            self.spelled.digits.as_deref().unwrap_or_default()
         }
     }
 
@@ -307,26 +371,41 @@ impl Walk<'_, '_, '_> {
             self.steps.next_text()?;
             self.starts.push(self.steps.text);
         }
-        let text = self.search.opened.streams.text.plain();
+        let text = self.streams.text.plain();
         let text = text.get(..self.steps.text).ok_or(CUT_SHORT)?;
         self.needle.find_in_texts(text, &self.starts, hits);
         Ok(())
     }
 
-    fn half_bytes(&mut self, length: usize, hits: &mut Hits) -> Result<(), Malformed> {
-        let stride = length.div_ceil(2).saturating_mul(2);
-        let range = self.steps.half_bytes(hits.len(), length)?;
-        if let Some(bytes) = self.search.half_bytes.as_deref().filter(|_| self.sight.half_bytes)
+    fn identifiers(&mut self, list: usize, hits: &mut Hits) -> Result<(), Malformed> {
+        match self.steps.identifiers(hits.len(), list)? {
+            Identifiers::Listed(slot) => match self.sight.ids.get(list) {
+                Some(found) if !found.is_empty() => self
+                    .ids
+                    .numbers(&slot, |rank, number| hits[rank] |= found.get(number) == Some(&true)),
+                _ => Ok(()),
+            },
+            Identifiers::Characters(range, length) => self.characters(range, length, hits),
+        }
+    }
+
+    fn characters(
+        &self,
+        range: Range<usize>,
+        length: usize,
+        hits: &mut Hits,
+    ) -> Result<(), Malformed> {
+        if let Some(bytes) = self.spelled.half_bytes.as_deref().filter(|_| self.here.half_bytes)
             && self.needle.len() <= length
         {
             let column = bytes.get(range).ok_or(CUT_SHORT)?;
-            self.needle.find_in_column(column, stride, length, hits);
+            self.needle.find_in_column(column, stride(length), length, hits);
         }
         Ok(())
     }
 
     fn mask(&mut self, number: usize, repeats: bool, hits: &mut Hits) -> Result<(), Malformed> {
-        let mask = *self.search.opened.masks.get(number).ok_or(NO_SUCH_MASK)?;
+        let mask = *self.masks.get(number).ok_or(NO_SUCH_MASK)?;
         let column = self.steps.digits(hits.len(), mask.digits(), repeats)?;
         let places = self.sight.places(number);
         if places.is_empty() {
@@ -336,7 +415,7 @@ impl Walk<'_, '_, '_> {
             hits.fill(true);
             return Ok(());
         }
-        let mut column = self.search.digits(repeats).get(column).ok_or(CUT_SHORT)?;
+        let mut column = self.digits(repeats).get(column).ok_or(CUT_SHORT)?;
         if repeats {
             self.scratch.clear();
             self.scratch.extend_from_slice(column);
@@ -355,7 +434,7 @@ impl Walk<'_, '_, '_> {
 
     fn choices(&mut self, repeats: bool, hits: &mut Hits) -> Result<(), Malformed> {
         let chosen = self.steps.choices(hits.len())?;
-        let choices = self.search.opened.streams.choices.plain();
+        let choices = self.streams.choices.plain();
         let picked = choices.get(chosen).ok_or(CUT_SHORT)?;
         let places = |mask: &usize| self.sight.places(*mask);
         let seen = self.steps.masks.iter().any(|mask| !places(mask).is_empty());
@@ -370,13 +449,13 @@ impl Walk<'_, '_, '_> {
             }
             return Ok(());
         }
-        let widths = self.steps.widths(&self.search.opened.masks)?;
+        let widths = self.steps.widths(self.masks)?;
         let width = width_of(picked, &widths);
         let digits = self.steps.digits(1, width, repeats)?;
         if !seen {
             return Ok(());
         }
-        let mut rest = self.search.digits(repeats).get(digits).ok_or(CUT_SHORT)?;
+        let mut rest = self.digits(repeats).get(digits).ok_or(CUT_SHORT)?;
         for (choice, hit) in picked.iter().zip(hits) {
             let width = widths[usize::from(*choice)] as usize;
             let (digits, behind) = rest.split_at_checked(width).ok_or(CUT_SHORT)?;

@@ -4,8 +4,9 @@ use crate::wire::{Malformed, Reader};
 
 /// Texts: lengths and bytes.
 pub(super) const TEXT: u64 = 0;
-/// Lower-case hexadecimal values of one length.
-pub(super) const HALF_BYTES: u64 = 1;
+/// Lower-case hexadecimal values of one length: which list they are from; up to format 6 their
+/// length, their half-bytes being a stream.
+pub(super) const IDENTIFIERS: u64 = 1;
 /// Several masks, with digits packed or, one higher, repetitive.
 pub(super) const CHOICES: u64 = 2;
 const CHOICES_REPEATS: u64 = CHOICES + 1;
@@ -16,8 +17,9 @@ pub(super) const MASK: u64 = 4;
 #[derive(Debug)]
 pub(super) enum StoredSlot {
     Text,
-    HalfBytes {
-        length: usize,
+    Identifiers {
+        /// Their list, or their length.
+        list: usize,
     },
     /// Of the masks that [`StoredSlot::read`] filled in.
     Choices {
@@ -35,7 +37,7 @@ impl StoredSlot {
     pub(super) fn read(reader: &mut Reader<'_>, masks: &mut Vec<usize>) -> Result<Self, Malformed> {
         Ok(match reader.varint()? {
             TEXT => Self::Text,
-            HALF_BYTES => Self::HalfBytes { length: reader.number()? },
+            IDENTIFIERS => Self::Identifiers { list: reader.number()? },
             code @ (CHOICES | CHOICES_REPEATS) => {
                 let count = reader.count(1)?;
                 masks.clear();

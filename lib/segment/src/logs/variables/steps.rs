@@ -1,10 +1,12 @@
-//! Going through the slots of a granule in their order, which tells what each has of the streams.
+//! Going through the slots of a group in their order, which tells what each has of the streams.
 //!
 //! Most slots are stepped over: a scan for a few lines wants the values of a few patterns, but a
 //! slot's values begin where those of the slot before end.
 
 use std::ops::Range;
 
+use super::ids::{IdSlot, IdSteps, Ids};
+use super::opened::Group;
 use super::read::{CUT_SHORT, Mask, NO_SUCH_MASK};
 use super::shapes::Shape;
 use super::slot::StoredSlot;
@@ -13,6 +15,14 @@ use crate::wire::{Malformed, Reader};
 
 /// How many digits each mask of one slot has.
 pub(super) type Widths = [u32; CHOICES_MAX];
+
+/// Where the values of a slot of identifiers are.
+#[derive(Debug)]
+pub(super) enum Identifiers {
+    Listed(IdSlot),
+    /// Up to format 6: these characters of the half-bytes, and how many each value has.
+    Characters(Range<usize>, usize),
+}
 
 /// How far each stream has been handed out to slots.
 #[derive(Debug)]
@@ -23,7 +33,11 @@ pub(super) struct Steps<'a> {
     pub(super) random: usize,
     pub(super) repetitive: usize,
     pub(super) text: usize,
+    /// Up to format 6.
     pub(super) half_bytes: usize,
+    /// From `lists`; none up to format 6.
+    ids: Option<IdSteps>,
+    lists: &'a Ids<'a>,
     /// Of the slot with choices that was read last.
     pub(super) masks: Vec<usize>,
     /// Whether lengths are there to be read; otherwise texts are not followed.
@@ -33,8 +47,9 @@ pub(super) struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    /// Before the first slot.
-    pub(super) fn new(slots: &'a [u8], lengths: &'a [u8]) -> Self {
+    /// Before the first slot of a group whose streams of slots and lengths are loaded.
+    pub(super) fn new(group: &'a Group<'_>, ids: &'a Ids<'a>) -> Self {
+        let (slots, lengths) = (group.streams.slots.plain(), group.streams.lengths.plain());
         Self {
             slots: Reader::new(slots),
             lengths: Reader::new(lengths),
@@ -43,6 +58,8 @@ impl<'a> Steps<'a> {
             repetitive: 0,
             text: 0,
             half_bytes: 0,
+            ids: group.ids.clone(),
+            lists: ids,
             masks: Vec::new(),
             with_texts: true,
             with_digits: true,
@@ -68,8 +85,8 @@ impl<'a> Steps<'a> {
                     self.text = add(self.text, 1, self.lengths.sum(rows)?)?;
                 }
                 StoredSlot::Text => {}
-                StoredSlot::HalfBytes { length } => {
-                    self.half_bytes(rows, length)?;
+                StoredSlot::Identifiers { list } => {
+                    self.identifiers(rows, list)?;
                 }
                 StoredSlot::Choices { repeats } => {
                     self.over_choices(rows, repeats, masks, choices)?;
@@ -149,15 +166,18 @@ impl<'a> Steps<'a> {
         Ok(start..*next)
     }
 
-    /// The next characters of half-bytes: `rows` times `length`, made even.
-    pub(super) fn half_bytes(
+    /// The next identifiers, of a list or, up to format 6, of a length.
+    pub(super) fn identifiers(
         &mut self,
         rows: usize,
-        length: usize,
-    ) -> Result<Range<usize>, Malformed> {
+        list: usize,
+    ) -> Result<Identifiers, Malformed> {
+        if let Some(ids) = &mut self.ids {
+            return ids.next(self.lists, list, rows).map(Identifiers::Listed);
+        }
         let start = self.half_bytes;
-        self.half_bytes = add(start, rows, length.div_ceil(2).saturating_mul(2))?;
-        Ok(start..self.half_bytes)
+        self.half_bytes = add(start, rows, stride(list))?;
+        Ok(Identifiers::Characters(start..self.half_bytes, list))
     }
 
     /// Steps over the next value of a slot of texts.
@@ -165,6 +185,11 @@ impl<'a> Steps<'a> {
         self.text = add(self.text, 1, self.lengths.number()?)?;
         Ok(())
     }
+}
+
+/// Characters that half-bytes of so many take: an even number.
+pub(super) fn stride(length: usize) -> usize {
+    length.div_ceil(2).saturating_mul(2)
 }
 
 /// How many digits values take that picked from masks of these widths.

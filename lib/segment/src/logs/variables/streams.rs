@@ -1,4 +1,4 @@
-//! The streams that a granule's variables are made of, each decompressed once, when it is wanted.
+//! The streams that a group's variables are made of, each decompressed once, when it is wanted.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{STREAM_BYTES_MAX, digits};
 use crate::wire::{self, Malformed, Reader};
 
-/// What [`super::VariablesWriter::encode`] wrote after the masks, in its order.
+/// What [`super::groups::Groups`] wrote of a group, in its order.
 #[derive(Debug)]
 pub(super) struct Streams<'a> {
     pub(super) slots: Stream<'a>,
@@ -14,6 +14,7 @@ pub(super) struct Streams<'a> {
     pub(super) repetitive: Stream<'a>,
     pub(super) lengths: Stream<'a>,
     pub(super) text: Stream<'a>,
+    /// Up to format 6; later, identifiers are the granule's.
     pub(super) half_bytes: Stream<'a>,
     pub(super) random: RandomDigits<'a>,
 }
@@ -25,7 +26,7 @@ pub(super) struct RandomDigits<'a> {
     packed: &'a [u8],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Stream<'a> {
     length: usize,
     stored: &'a [u8],
@@ -33,20 +34,19 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// The masks, and the streams that need them.
-    pub(super) fn open(encoded: &'a [u8]) -> Result<(Stream<'a>, Self), Malformed> {
-        let mut reader = Reader::new(encoded);
-        let masks = Stream::read(&mut reader)?;
-        let streams = Self {
+    pub(super) fn read(mut reader: Reader<'a>, with_half_bytes: bool) -> Result<Self, Malformed> {
+        Ok(Self {
             slots: Stream::read(&mut reader)?,
             choices: Stream::read(&mut reader)?,
             repetitive: Stream::read(&mut reader)?,
             lengths: Stream::read(&mut reader)?,
             text: Stream::read(&mut reader)?,
-            half_bytes: Stream::read(&mut reader)?,
+            half_bytes: match with_half_bytes {
+                true => Stream::read(&mut reader)?,
+                false => Stream::default(),
+            },
             random: RandomDigits { count: reader.number()?, packed: reader.into_rest() },
-        };
-        Ok((masks, streams))
+        })
     }
 }
 
@@ -64,12 +64,17 @@ impl RandomDigits<'_> {
 }
 
 impl<'a> Stream<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let length = reader.number()?;
         if STREAM_BYTES_MAX < length {
             return Err(Malformed("it is larger than this version ever writes"));
         }
         Ok(Self { length, stored: reader.bytes()?, plain: None })
+    }
+
+    /// Bytes it has when it is loaded.
+    pub(super) fn len(&self) -> usize {
+        self.length
     }
 
     /// Its bytes, which [`Stream::plain`] has from then on.

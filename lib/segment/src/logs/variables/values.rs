@@ -1,4 +1,4 @@
-//! Digits and half-bytes spelled out, of the slots whose values are wanted.
+//! Digits and half-bytes of a group spelled out, of the slots whose values are wanted.
 //!
 //! Where the lines of most rows are wanted, all of them are spelled out at once, which is faster
 //! for each; where a few are, a slot's when it is met, which is less to do.
@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::ids::{IdSlot, Ids};
 use super::read::CUT_SHORT;
 use super::streams::{HALVES, RandomDigits, spelled_out};
 use crate::wire::Malformed;
@@ -83,7 +84,14 @@ impl<'a> Values<'a> {
         Ok(start)
     }
 
-    /// Where in `half_bytes` these characters are: an even range.
+    /// Where in `half_bytes` the values of this slot are from now on.
+    pub(super) fn identifiers(&mut self, slot: &IdSlot, ids: &Ids<'_>) -> Result<usize, Malformed> {
+        let start = self.half_bytes.len();
+        ids.spell(slot, &mut self.half_bytes)?;
+        Ok(start)
+    }
+
+    /// Where in `half_bytes` these characters are: an even range. Up to format 6.
     pub(super) fn half_bytes(&mut self, range: Range<usize>) -> Result<usize, Malformed> {
         if self.whole {
             return Ok(range.start);

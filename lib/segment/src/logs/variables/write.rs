@@ -1,9 +1,10 @@
 //! Taking the variables of a granule apart.
 
-use super::digits;
+use super::groups::{Groups, put_stream};
+use super::ids_writer::IdsWriter;
 use super::masks::Masks;
 use super::short::{Digits, SHORT_BYTES, Short, ShortMask};
-use super::{CHOICES_MAX, HALF_BYTES_MIN, slot};
+use super::{CHOICES_MAX, GROUP_BYTES, HALF_BYTES_MIN};
 use crate::logs::pattern::NO_PATTERN;
 use crate::logs::pieces::Pieces;
 use crate::wire;
@@ -13,26 +14,14 @@ pub(crate) struct VariablesWriter {
     compressor: zstd::bulk::Compressor<'static>,
     masks: Masks,
     slots: u32,
-    streams: Streams,
+    groups: Groups,
+    ids: IdsWriter,
     order: Order,
     /// Where the variables of the rows of one pattern begin.
     starts: Vec<u32>,
     slot: SlotValues,
-}
-
-/// What a granule's variables become.
-#[derive(Debug, Default)]
-struct Streams {
-    slots: Vec<u8>,
-    /// Which of several masks each value has.
-    choices: Vec<u8>,
-    /// ASCII digits that are as good as random.
-    random: Vec<u8>,
-    /// ASCII digits that repeat.
-    repetitive: Vec<u8>,
-    lengths: Vec<u8>,
-    text: Vec<u8>,
-    half_bytes: Vec<u8>,
+    /// The half-bytes of one value.
+    id: Vec<u8>,
 }
 
 /// A granule's rows by pattern.
@@ -45,14 +34,14 @@ struct Order {
 
 /// The values of one slot, on their way.
 #[derive(Debug, Default)]
-struct SlotValues {
-    masks: Vec<u32>,
-    choices: Vec<u8>,
-    digits: Pieces,
+pub(super) struct SlotValues {
+    pub(super) masks: Vec<u32>,
+    pub(super) choices: Vec<u8>,
+    pub(super) digits: Pieces,
     /// The mask of the last value that was not short, and of the one before.
     mask: Pieces,
     mask_before: Pieces,
-    count: usize,
+    pub(super) count: usize,
     /// Digits compared with those of the value before, and how many of them were equal.
     compared: usize,
     equal: usize,
@@ -201,14 +190,21 @@ impl std::fmt::Debug for VariablesWriter {
 
 impl VariablesWriter {
     pub(crate) fn new(zstd_level: i32) -> std::io::Result<Self> {
+        Self::with_groups_of(GROUP_BYTES, zstd_level)
+    }
+
+    /// One whose groups end with `group_bytes` of streams before compression.
+    pub(super) fn with_groups_of(group_bytes: usize, zstd_level: i32) -> std::io::Result<Self> {
         Ok(Self {
             compressor: zstd::bulk::Compressor::new(zstd_level)?,
             masks: Masks::default(),
             slots: 0,
-            streams: Streams::default(),
+            groups: Groups::new(group_bytes),
+            ids: IdsWriter::default(),
             order: Order::default(),
             starts: Vec::new(),
             slot: SlotValues::default(),
+            id: Vec::new(),
         })
     }
 
@@ -219,7 +215,8 @@ impl VariablesWriter {
         variables: &GranuleVariables,
     ) -> std::io::Result<Vec<u8>> {
         self.masks.clear();
-        self.streams.clear();
+        self.groups.clear();
+        self.ids.clear();
         self.order.sort(patterns);
         let order = std::mem::take(&mut self.order);
         let mut starts = std::mem::take(&mut self.starts);
@@ -232,9 +229,15 @@ impl VariablesWriter {
                 let values = Values { of: variables, starts: &starts, at };
                 self.slot(pattern == NO_PATTERN, values);
             }
+            if self.groups.end_shape(&mut self.compressor)? {
+                self.ids.end_group();
+            }
         }
         self.starts = starts;
         self.order = order;
+        if self.groups.end(&mut self.compressor)? {
+            self.ids.end_group();
+        }
         self.finish()
     }
 
@@ -246,10 +249,27 @@ impl VariablesWriter {
             self.slot.masks.push(mask);
         } else if lines || !self.take_apart(values) {
             self.masks.truncate(known);
-            self.streams.text(values);
+            match values.half_bytes() {
+                Some(length) => self.identifiers(length, values),
+                None => self.groups.text(values.iter()),
+            }
             return;
         }
-        self.streams.masked(&self.slot);
+        self.groups.masked(&self.slot);
+    }
+
+    fn identifiers(&mut self, length: usize, values: Values<'_>) {
+        self.groups.identifiers(self.ids.begin_slot(length));
+        let mut id = std::mem::take(&mut self.id);
+        for number in values.numbers() {
+            id.clear();
+            for (_, part) in values.of.parts(values.of.place(number)) {
+                let (half_bytes, length) = part.half_bytes();
+                id.extend_from_slice(&half_bytes[..length]);
+            }
+            self.ids.push(&id);
+        }
+        self.id = id;
     }
 
     /// Masks and digits of a slot's values; false where text is smaller.
@@ -341,41 +361,15 @@ impl VariablesWriter {
     }
 
     fn finish(&mut self) -> std::io::Result<Vec<u8>> {
-        let streams = &mut self.streams;
         let mut masks = Vec::with_capacity(self.masks.bytes() + self.masks.len() + 2);
         wire::put_varint(&mut masks, self.masks.len() as u64);
         self.masks.iter().for_each(|mask| wire::put_bytes(&mut masks, mask));
-        let mut out = Vec::with_capacity(
-            digits::packed_bytes(streams.random.len()) + streams.repetitive.len() / 4 + 1_024,
-        );
-        for stream in [
-            &masks,
-            &streams.slots,
-            &streams.choices,
-            &streams.repetitive,
-            &streams.lengths,
-            &streams.text,
-            &streams.half_bytes,
-        ] {
-            put_stream(&mut self.compressor, stream, &mut out)?;
-        }
-        wire::put_varint(&mut out, streams.random.len() as u64);
-        digits::pack(&streams.random, &mut out);
+        let mut out = Vec::with_capacity(self.groups.bytes() + masks.len() + self.ids.bytes());
+        put_stream(&mut self.compressor, &masks, 0, &mut out)?;
+        let ids = self.ids.finish(&mut self.compressor, &mut out)?;
+        self.groups.finish(&ids, &mut out);
         Ok(out)
     }
-}
-
-/// Length before compression, length stored, bytes; stored as they are when zstd saves nothing.
-fn put_stream(
-    compressor: &mut zstd::bulk::Compressor<'_>,
-    plain: &[u8],
-    out: &mut Vec<u8>,
-) -> std::io::Result<()> {
-    wire::put_varint(out, plain.len() as u64);
-    let packed = if plain.is_empty() { Vec::new() } else { compressor.compress(plain)? };
-    let smaller = packed.len() < plain.len();
-    wire::put_bytes(out, if smaller { &packed } else { plain });
-    Ok(())
 }
 
 impl Order {
@@ -460,66 +454,7 @@ impl SlotValues {
     }
 
     /// Random digits equal the one before in one case of ten.
-    fn repetitive(&self) -> bool {
+    pub(super) fn repetitive(&self) -> bool {
         self.compared < self.equal * 4
-    }
-}
-
-impl Streams {
-    fn clear(&mut self) {
-        for stream in [
-            &mut self.slots,
-            &mut self.choices,
-            &mut self.random,
-            &mut self.repetitive,
-            &mut self.lengths,
-            &mut self.text,
-            &mut self.half_bytes,
-        ] {
-            stream.clear();
-        }
-    }
-
-    fn masked(&mut self, slot: &SlotValues) {
-        let repetitive = slot.repetitive();
-        if let [mask] = slot.masks[..] {
-            let code = slot::MASK + 2 * u64::from(mask) + u64::from(repetitive);
-            wire::put_varint(&mut self.slots, code);
-            if repetitive {
-                // Digit by digit, so that what repeats lies together.
-                let digits = slot.digits.as_bytes();
-                let width = digits.len() / slot.count.max(1);
-                for at in 0..width {
-                    self.repetitive.extend(digits.iter().skip(at).step_by(width));
-                }
-                return;
-            }
-        } else {
-            wire::put_varint(&mut self.slots, slot::CHOICES + u64::from(repetitive));
-            wire::put_varint(&mut self.slots, slot.masks.len() as u64);
-            slot.masks.iter().for_each(|mask| wire::put_varint(&mut self.slots, (*mask).into()));
-            self.choices.extend_from_slice(&slot.choices);
-        }
-        let digits = if repetitive { &mut self.repetitive } else { &mut self.random };
-        digits.extend_from_slice(slot.digits.as_bytes());
-    }
-
-    fn text(&mut self, values: Values<'_>) {
-        if let Some(length) = values.half_bytes() {
-            wire::put_varint(&mut self.slots, slot::HALF_BYTES);
-            wire::put_varint(&mut self.slots, length as u64);
-            for number in values.numbers() {
-                for (_, part) in values.of.parts(values.of.place(number)) {
-                    let (half_bytes, length) = part.half_bytes();
-                    self.half_bytes.extend_from_slice(&half_bytes[..length]);
-                }
-            }
-            return;
-        }
-        wire::put_varint(&mut self.slots, slot::TEXT);
-        for value in values.iter() {
-            wire::put_varint(&mut self.lengths, value.len() as u64);
-            self.text.extend_from_slice(value);
-        }
     }
 }
