@@ -16,6 +16,9 @@ use crate::stage::{Stage, unix_nanos};
 /// Small pieces make the load even.
 const LOAD_SLICE: Duration = Duration::from_millis(10);
 
+/// Slowest probes that are told with their numbers: the first ones wait for a start, others do not.
+const SLOWEST_NAMED: usize = 5;
+
 #[derive(Args)]
 pub(crate) struct Latency {
     /// Probes, one after another.
@@ -41,11 +44,18 @@ impl Latency {
         stop.store(true, Ordering::Relaxed);
         load.join().ok().context("the load thread panicked")??;
         let rate = load_written.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
-        let mut times = result?;
+        let in_order = result?;
+        let mut times = in_order.clone();
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_millis();
+        let mut slowest: Vec<(usize, &Duration)> = in_order.iter().enumerate().collect();
+        slowest.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
+        let slowest = slowest.iter().take(SLOWEST_NAMED);
+        let slowest =
+            slowest.map(|(probe, time)| format!("{} ms (probe {probe})", time.as_millis()));
         println!("probes {}, load {:.2} MB/s", times.len(), rate / 1e6);
         println!("p50 {} ms, p99 {} ms, max {} ms", at(0.5), at(0.99), at(1.0));
+        println!("slowest: {}", slowest.collect::<Vec<_>>().join(", "));
         stage.print_usage()
     }
 

@@ -9,7 +9,7 @@
 //! What always holds: a number that the lists do not have is [`Malformed`].
 
 use super::STREAM_BYTES_MAX;
-use super::streams::{HALVES, Stream, spelled_out};
+use super::streams::{self, Stream, spelled_out};
 use crate::logs::bits::BitReader;
 use crate::wire::{Malformed, Reader};
 
@@ -101,10 +101,7 @@ impl<'a> Ids<'a> {
         let values = &mut out[start..];
         self.numbers(slot, |rank, number| {
             let id = half_bytes.get(number * bytes..(number + 1) * bytes).unwrap_or_default();
-            let value = &mut values[rank * stride..(rank + 1) * stride];
-            for (two, byte) in value.chunks_exact_mut(2).zip(id) {
-                two.copy_from_slice(&HALVES[usize::from(*byte)]);
-            }
+            streams::spell(id, &mut values[rank * stride..(rank + 1) * stride]);
         })
     }
 

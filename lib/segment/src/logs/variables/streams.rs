@@ -109,20 +109,46 @@ impl<'a> Stream<'a> {
 /// Half-bytes as text, two characters a byte.
 pub(super) fn spelled_out(half_bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0; half_bytes.len() * 2];
-    for (two, byte) in out.chunks_exact_mut(2).zip(half_bytes) {
-        two.copy_from_slice(&HALVES[usize::from(*byte)]);
-    }
+    spell(half_bytes, &mut out);
     out
 }
 
-/// The two characters of every byte.
-pub(super) const HALVES: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut halves = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        halves[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
+/// Writes half-bytes as text to `out`, which is twice as long.
+#[inline]
+pub(super) fn spell(half_bytes: &[u8], out: &mut [u8]) {
+    let (fours, rest) = half_bytes.as_chunks();
+    let (eights, rest_out) = out.split_at_mut((8 * fours.len()).min(out.len()));
+    for (four, eight) in fours.iter().zip(eights.as_chunks_mut().0) {
+        *eight = spelled_four(*four);
     }
-    halves
-};
+    for (byte, two) in rest.iter().zip(rest_out.as_chunks_mut().0) {
+        let [first, second, ..] = spelled_four([*byte, 0, 0, 0]);
+        *two = [first, second];
+    }
+}
+
+fn spelled_four(half_bytes: [u8; 4]) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Bytes move apart, then each half into a byte of its own, the upper one first.
+    let bytes = u64::from(u32::from_le_bytes(half_bytes));
+    let bytes = (bytes | bytes << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (bytes | bytes << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes >> 4 | bytes << 8) & (0x0f * ONES);
+    let letters = (halves + 6 * ONES) >> 4 & ONES;
+    (halves + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn spells_half_bytes(half_bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let expected: String = half_bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(spelled_out(&half_bytes), expected.into_bytes());
+        }
+    }
+}

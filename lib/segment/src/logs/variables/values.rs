@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::ids::{IdSlot, Ids};
 use super::read::CUT_SHORT;
-use super::streams::{HALVES, RandomDigits, spelled_out};
+use super::streams::{self, RandomDigits, spelled_out};
 use crate::wire::Malformed;
 
 #[derive(Debug)]
@@ -98,7 +98,8 @@ impl<'a> Values<'a> {
         }
         let start = self.half_bytes.len();
         let packed = self.packed.get(range.start / 2..range.end / 2).ok_or(CUT_SHORT)?;
-        self.half_bytes.extend(packed.iter().flat_map(|byte| HALVES[usize::from(*byte)]));
+        self.half_bytes.resize(start + 2 * packed.len(), 0);
+        streams::spell(packed, &mut self.half_bytes[start..]);
         Ok(start)
     }
 }
