@@ -13,7 +13,7 @@ use super::streams::{self, Stream, spelled_out};
 use crate::logs::bits::BitReader;
 use crate::wire::{Malformed, Reader};
 
-pub(super) const NO_SUCH_ID: Malformed = Malformed("a slot names an identifier that is not there");
+const NO_SUCH_ID: Malformed = Malformed("a slot names an identifier that is not there");
 
 /// Bits that are read at once.
 const BITS_AT_ONCE: usize = 56;
@@ -37,8 +37,18 @@ struct List<'a> {
     half_bytes: Stream<'a>,
 }
 
+/// A list to be searched.
+#[derive(Debug)]
+pub(super) struct SpelledList {
+    /// Characters of an identifier.
+    pub(super) length: usize,
+    /// Characters from one to the next.
+    pub(super) stride: usize,
+    pub(super) text: Vec<u8>,
+}
+
 /// How far lists and bits have been handed out to slots.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct IdSteps {
     bit: usize,
     /// By list.
@@ -138,11 +148,14 @@ impl<'a> Ids<'a> {
         Ok(())
     }
 
-    /// By list, its identifiers' length in characters, how many each takes, and all of them.
-    pub(super) fn spelled_out(&mut self) -> Result<Vec<(usize, usize, Vec<u8>)>, Malformed> {
+    /// All lists, spelled out.
+    pub(super) fn spelled_out(&mut self) -> Result<Vec<SpelledList>, Malformed> {
         self.load()?;
-        let spelled =
-            |list: &List<'_>| (list.length, list.stride(), spelled_out(list.half_bytes.plain()));
+        let spelled = |list: &List<'_>| SpelledList {
+            length: list.length,
+            stride: list.stride(),
+            text: spelled_out(list.half_bytes.plain()),
+        };
         Ok(self.lists.iter().map(spelled).collect())
     }
 }

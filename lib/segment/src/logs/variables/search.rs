@@ -13,7 +13,7 @@ use std::ops::Range;
 use memchr::memmem::Finder;
 
 use super::CHOICES_MAX;
-use super::ids::Ids;
+use super::ids::{Ids, SpelledList};
 use super::opened::Opened;
 use super::read::{CUT_SHORT, Mask, NO_SUCH_MASK};
 use super::slot::StoredSlot;
@@ -166,9 +166,8 @@ struct Search<'s, 'a> {
     wanted: &'s [bool],
     /// By group.
     spelled: Vec<Spelled>,
-    /// By list: an identifier's length, how many characters it takes, and all of them, as soon as a
-    /// needle asks for them.
-    ids: Option<Vec<(usize, usize, Vec<u8>)>>,
+    /// As soon as a needle asks for them.
+    ids: Option<Vec<SpelledList>>,
 }
 
 /// What of a group is spelled out.
@@ -182,8 +181,10 @@ struct Spelled {
 
 /// Where one needle is, as far as masks and identifiers tell.
 struct Sight {
-    /// By mask: where in it, by the number of digits before it there. Empty when in none.
-    masks: Vec<Vec<usize>>,
+    /// By mask: which of `places` are its, if any. Empty when the needle is in none.
+    masks: Vec<u32>,
+    /// Where in a mask the needle may stand, by the number of digits before it there; none first.
+    places: Vec<Vec<usize>>,
     /// By list: which identifiers have it. Empty when none has.
     ids: Vec<Vec<bool>>,
 }
@@ -214,7 +215,8 @@ impl Search<'_, '_> {
         needle: &TokenNeedle,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let sight = Sight { masks: self.masks_with(needle), ids: self.ids_with(needle)? };
+        let (masks, places) = self.masks_with(needle);
+        let sight = Sight { masks, places, ids: self.ids_with(needle)? };
         for group in 0..self.opened.groups.len() {
             if !self.opened.groups[group].has(self.wanted) {
                 continue;
@@ -254,6 +256,7 @@ impl Search<'_, '_> {
         })
     }
 
+    /// By list: which identifiers have the needle. Empty when none has.
     fn ids_with(&mut self, needle: &TokenNeedle) -> Result<Vec<Vec<bool>>, Malformed> {
         if !needle.hex {
             return Ok(Vec::new());
@@ -263,29 +266,32 @@ impl Search<'_, '_> {
         }
         let mut found = Vec::new();
         let lists = self.ids.as_deref().unwrap_or_default();
-        for (list, (length, stride, ids)) in lists.iter().enumerate() {
-            if needle.finder.find(ids).is_some() {
+        for (list, SpelledList { length, stride, text }) in lists.iter().enumerate() {
+            if needle.finder.find(text).is_some() {
                 found.resize(lists.len(), Vec::new());
-                found[list].resize(ids.len() / stride.max(&1), false);
-                needle.find_in_column(ids, *stride, *length, &mut found[list]);
+                found[list].resize(text.len() / stride.max(&1), false);
+                needle.find_in_column(text, *stride, *length, &mut found[list]);
             }
         }
         Ok(found)
     }
 
-    fn masks_with(&self, needle: &TokenNeedle) -> Vec<Vec<usize>> {
-        let mut places = Vec::new();
+    /// By mask, which of the places returned are its.
+    fn masks_with(&self, needle: &TokenNeedle) -> (Vec<u32>, Vec<Vec<usize>>) {
+        // There are thousands of masks, and few have the needle.
+        let (mut numbers, mut places) = (Vec::new(), vec![Vec::new()]);
         let mut from = 0;
         let Opened { masks, mask_bytes, .. } = &*self.opened;
         while let Some(at) = needle.mask.find(&mask_bytes[from..]).map(|at| from + at) {
             let number = masks.partition_point(|mask| mask.range().end <= at);
             let Some(mask) = masks.get(number) else { break };
-            places.resize(masks.len(), Vec::new());
+            numbers.resize(masks.len(), 0);
             // A length before a mask may look like a character of the needle.
-            places[number] = needle.places(&mask_bytes[mask.range()]);
+            numbers[number] = places.len() as u32;
+            places.push(needle.places(&mask_bytes[mask.range()]));
             from = mask.range().end.max(at + 1);
         }
-        places
+        (numbers, places)
     }
 
     fn find_in_slots(
@@ -469,6 +475,7 @@ impl<'w> Walk<'w> {
 
 impl Sight {
     fn places(&self, mask: usize) -> &[usize] {
-        self.masks.get(mask).map_or(&[], Vec::as_slice)
+        let number = self.masks.get(mask).map_or(0, |number| *number as usize);
+        self.places.get(number).map_or(&[], Vec::as_slice)
     }
 }
