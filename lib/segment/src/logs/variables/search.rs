@@ -2,9 +2,10 @@
 //!
 //! A text without separators that is in a line is in one of its tokens, and each token is static
 //! text of the line's pattern or the value of a slot. Values are masks with digits in them, texts
-//! or half-bytes; of each of these streams one look tells whether the text is anywhere in it, and
-//! mostly it is not. Only then are slots searched, those of patterns that are still open, and
-//! only with the streams that are needed: a word asks for no digits.
+//! or identifiers; one look at all masks, at all identifiers and at the texts of a group tells
+//! whether the text is anywhere in them, and mostly it is not. Only then are slots searched, those
+//! of patterns that are still open, and only with the streams that are needed: a word asks for no
+//! digits.
 //!
 //! What always holds: what is found is what a search of the whole lines finds.
 
