@@ -9,6 +9,7 @@
 //! What always holds: a number that the lists do not have is [`Malformed`].
 
 use super::STREAM_BYTES_MAX;
+use super::steps::stride;
 use super::streams::{self, Stream, spelled_out};
 use crate::logs::bits::BitReader;
 use crate::wire::{Malformed, Reader};
@@ -196,9 +197,9 @@ impl IdSteps {
 }
 
 impl List<'_> {
-    /// Characters that an identifier takes when half-bytes are spelled out: an even number.
+    /// Characters that an identifier takes when half-bytes are spelled out.
     fn stride(&self) -> usize {
-        self.length.div_ceil(2).saturating_mul(2)
+        stride(self.length)
     }
 
     fn number_bits(&self) -> u32 {
