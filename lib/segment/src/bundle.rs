@@ -27,6 +27,9 @@ const TAIL_CHECKED_BYTES: usize = 16;
 /// Largest directory: 65,536 sections of short names; segments have a few dozen.
 pub const DIRECTORY_BYTES_MAX: usize = 2 << 20;
 
+/// More than the directory of a segment takes, with what follows it.
+const DIRECTORY_BYTES_USUAL: usize = 4 << 10;
+
 /// What kind of segment a bundle holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BundleKind {
@@ -92,6 +95,11 @@ impl BundleBuilder {
     pub fn new(kind: BundleKind, format: u32) -> Self {
         let bytes = BytesMut::from(&MAGIC[..]);
         Self { kind, format, bytes, sections: Vec::new(), opening_from: None }
+    }
+
+    /// Makes room for sections of so many bytes together, and the directory.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes + DIRECTORY_BYTES_USUAL);
     }
 
     /// Adds a section.

@@ -9,7 +9,7 @@ use super::error::BuildError;
 use super::granule::{Complete, Granule, GranuleTable};
 use super::index::IndexBuilder;
 use super::intern::Interner;
-use super::pattern::{NO_PATTERN, PatternInterner, Slots};
+use super::pattern::{NO_PATTERN, PatternInterner};
 use super::sections::{
     COLUMNS, COLUMNS_META, FORMAT_VERSION, GRANULES, INDEX, LEVELS, PATTERNS, SECTION_BYTES_MAX,
     STREAMS, TOKEN_DIRECTORY, TOKENS, VOLUME,
@@ -17,9 +17,8 @@ use super::sections::{
 use super::shelf::{SHELF_ROWS, Shelf, Shelved};
 use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams, is_first};
 use super::tally::Tally;
-use super::token::Variable;
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
-use super::variables::{GranuleVariables, VariablesWriter};
+use super::variables::{BySlot, GranuleVariables, VariablesWriter};
 use crate::bundle::{BundleBuilder, BundleKind};
 use crate::wire;
 
@@ -39,6 +38,7 @@ pub(crate) struct Assembler {
     index: IndexBuilder,
     columns: ColumnWriter,
     variables: GranuleVariables,
+    by_slot: BySlot,
     variables_writer: VariablesWriter,
     options: BuildOptions,
     raw_bytes: u64,
@@ -72,6 +72,7 @@ impl Assembler {
             index: IndexBuilder::new()?,
             columns: ColumnWriter::new(&promoted, options)?,
             variables: GranuleVariables::default(),
+            by_slot: BySlot::default(),
             variables_writer: VariablesWriter::new(options.zstd_level)
                 .map_err(|cause| BuildError::encode(COLUMNS, cause))?,
             promoted,
@@ -120,9 +121,11 @@ impl Assembler {
             levels.insert(shelved.level());
             self.row(shelved, row, &mut columns)?;
         }
+        self.by_slot.arrange(&columns.patterns, &self.variables);
+        self.tally.slots(&self.by_slot);
         columns.variables = self
             .variables_writer
-            .encode(&columns.patterns, &self.variables)
+            .encode(&self.by_slot)
             .map_err(|cause| BuildError::encode(COLUMNS, cause))?;
         let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
         let mut document = self.index.document();
@@ -163,11 +166,14 @@ impl Assembler {
         columns: &mut GranuleColumns,
     ) -> Result<(), BuildError> {
         let (line, level) = (shelved.line(), shelved.level());
-        let (tally, variables) = (&mut self.tally, &mut self.variables);
-        let mut taken = Taken { tally, variables };
-        let interned = self.patterns.intern(line, &mut taken);
+        let variables = &mut self.variables;
+        let mut put = |from: &[u8], length| variables.push(from, length);
+        let interned = self.patterns.intern(line, &mut put);
         match interned.pattern {
-            NO_PATTERN => variables.end_row_without_pattern(line),
+            NO_PATTERN => {
+                variables.at_hand().for_each(|value| self.tally.value(value));
+                variables.end_row_without_pattern(line);
+            }
             _ => variables.end_row(),
         }
         self.tally.pattern(interned, self.patterns.last());
@@ -241,18 +247,21 @@ impl Assembler {
         self.firsts.encode(&mut volume);
         container.packed(VOLUME, &volume)?;
         container.index(self.index)?;
-        container.plain(TOKENS, &filter.blocks);
-        let (pages, meta) = columns.file.split_at(columns.meta.start);
-        container.plain(COLUMNS, pages);
-        container.bundle.opening_from_here();
-        container.plain(COLUMNS_META, meta);
         let table = GranuleTable {
             granule_rows: self.options.granule_rows,
             raw_bytes: self.raw_bytes,
             granules: self.granules,
             pages: columns.pages,
         };
-        container.packed(GRANULES, &table.encode())?;
+        let granules = container.pack(GRANULES, &table.encode())?;
+        let (pages, meta) = columns.file.split_at(columns.meta.start);
+        let rest = [&filter.blocks, pages, meta, &granules, &filter.directory];
+        container.bundle.reserve(rest.iter().map(|section| section.len()).sum());
+        container.plain(TOKENS, &filter.blocks);
+        container.plain(COLUMNS, pages);
+        container.bundle.opening_from_here();
+        container.plain(COLUMNS_META, meta);
+        container.plain(GRANULES, &granules);
         container.plain(TOKEN_DIRECTORY, &filter.directory);
 
         stats.sections = container.sections;
@@ -266,26 +275,6 @@ impl Assembler {
             bytes: built.bytes,
             stats,
         })
-    }
-}
-
-/// What a line's pattern leaves out, on its way into the columns and side tables.
-struct Taken<'a> {
-    tally: &'a mut Tally,
-    variables: &'a mut GranuleVariables,
-}
-
-impl<'l> Slots<'l> for Taken<'_> {
-    // Two places cut lines, and for most variables a call would cost more than what is done here.
-    #[inline(always)]
-    fn variable(&mut self, variable: Variable<'l>) {
-        self.tally.variable(variable);
-        self.variables.push(variable.from, variable.length);
-    }
-
-    fn word(&mut self, from: &'l [u8], length: usize) {
-        self.tally.word(&from[..length]);
-        self.variables.push(from, length);
     }
 }
 
@@ -312,13 +301,16 @@ impl Container {
     }
 
     fn packed(&mut self, section: &'static str, plain: &[u8]) -> Result<(), BuildError> {
+        let packed = self.pack(section, plain)?;
+        self.plain(section, &packed);
+        Ok(())
+    }
+
+    fn pack(&self, section: &'static str, plain: &[u8]) -> Result<Vec<u8>, BuildError> {
         if SECTION_BYTES_MAX < plain.len() {
             return Err(BuildError::encode(section, "it is larger than a reader accepts"));
         }
-        let packed = wire::compress(plain, self.zstd_level)
-            .map_err(|cause| BuildError::encode(section, cause))?;
-        self.plain(section, &packed);
-        Ok(())
+        wire::compress(plain, self.zstd_level).map_err(|cause| BuildError::encode(section, cause))
     }
 
     fn plain(&mut self, section: &'static str, bytes: &[u8]) {

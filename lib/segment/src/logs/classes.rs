@@ -1,11 +1,11 @@
-//! What each byte of a line is, a bit each: the cut of [`super::token`], eight bytes at a time.
+//! What each byte of a line is, a bit each: the cut of [`super::token`].
 //!
 //! Every byte that is ever stored is looked at here, so nothing branches on a byte: whoever wants
 //! the tokens or variables of the line goes from one set bit to the next.
 //!
 //! What always holds: the cut is that of [`super::token::walk`].
 
-const HIGH_BITS: u64 = every(0x80);
+use super::lanes::{LANES, classes};
 
 /// Bytes of a block: one bit of a word each.
 const BLOCK: usize = 64;
@@ -28,10 +28,10 @@ impl Classes {
     #[inline]
     pub(crate) fn read(&mut self, line: &[u8]) {
         self.blocks.clear();
-        let (blocks, rest) = line.as_chunks::<BLOCK>();
+        let (blocks, _) = line.as_chunks();
         self.blocks.extend(blocks.iter().map(Block::of));
         // Always one that is not full, so that the last token ends in a block.
-        self.blocks.push(Block::of_short(rest));
+        self.blocks.push(Block::last_of(line));
     }
 
     /// The line's tokens in order: start, end, and whether it is a variable.
@@ -102,76 +102,46 @@ impl Classes {
             }
         }
     }
-
-    /// Whether there is nothing but digits from `start` to `end`.
-    #[inline]
-    pub(crate) fn digits_alone(&self, start: usize, end: usize) -> bool {
-        let first = start / BLOCK;
-        let from = self.blocks[first].digits >> (start % BLOCK);
-        let length = end - start;
-        // Longer numbers that cross a block are hardly worth a branch of their own.
-        match start % BLOCK + length <= BLOCK {
-            true => from.trailing_ones() as usize >= length,
-            false => {
-                let bit = |at: usize| self.blocks[at / BLOCK].digits >> (at % BLOCK) & 1 == 1;
-                (start..end).all(bit)
-            }
-        }
-    }
 }
 
 impl Block {
     #[inline]
     fn of(bytes: &[u8; BLOCK]) -> Self {
-        let (words, _) = bytes.as_chunks::<8>();
-        words.iter().enumerate().fold(Self::default(), |block, (at, word)| block.with(at, *word))
-    }
-
-    #[inline]
-    fn of_short(bytes: &[u8]) -> Self {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let mut block = words
+        let (lanes, _) = bytes.as_chunks();
+        lanes
             .iter()
             .enumerate()
-            .fold(Self::default(), |block, (at, word)| block.with(at, *word));
-        if !rest.is_empty() {
-            let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            block = block.with(words.len(), word.to_le_bytes());
-        }
-        block
+            .fold(Self::default(), |block, (at, lanes)| block.with(at, lanes, 0))
     }
 
+    /// The last of a line, which is not full.
     #[inline]
-    fn with(self, word: usize, bytes: [u8; 8]) -> Self {
-        let (tokens, digits) = classes(u64::from_le_bytes(bytes));
-        let at = 8 * word;
-        Self {
-            tokens: self.tokens | packed(tokens) << at,
-            digits: self.digits | packed(digits) << at,
+    fn last_of(line: &[u8]) -> Self {
+        let (lanes, rest) = line[line.len() / BLOCK * BLOCK..].as_chunks();
+        let block = lanes.iter().enumerate();
+        let block = block.fold(Self::default(), |block, (at, lanes)| block.with(at, lanes, 0));
+        match line.last_chunk() {
+            _ if rest.is_empty() => block,
+            // Bytes before the rest fill the lanes, and are taken off again.
+            Some(last) => block.with(lanes.len(), last, LANES - rest.len()),
+            None => {
+                let mut padded = [0; LANES];
+                padded[..rest.len()].copy_from_slice(rest);
+                block.with(lanes.len(), &padded, 0)
+            }
         }
     }
-}
 
-const fn every(byte: u8) -> u64 {
-    0x0101_0101_0101_0101 * byte as u64
-}
-
-/// The high bit of each byte that is part of a token, and of each that is a digit.
-#[inline]
-fn classes(bytes: u64) -> (u64, u64) {
-    // Without their high bits, bytes can be added to without carrying into the next.
-    let low = bytes & !HIGH_BITS;
-    let at_least = |bytes: u64, byte: u8| bytes + every(0x80 - byte);
-    let folded = low | every(b'a' - b'A');
-    let digits = at_least(low, b'0') & !at_least(low, b'9' + 1) & !bytes;
-    let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1) | bytes;
-    ((letters | digits) & HIGH_BITS, digits & HIGH_BITS)
-}
-
-/// The high bits of eight bytes, side by side.
-#[inline]
-fn packed(high_bits: u64) -> u64 {
-    high_bits.wrapping_mul(0x0002_0408_1020_4081) >> 56
+    /// With the classes of the lanes numbered `at`, without the first `past` of `lanes`.
+    #[inline]
+    fn with(self, at: usize, lanes: &[u8; LANES], past: usize) -> Self {
+        let (tokens, digits) = classes(lanes);
+        let place = LANES * at;
+        Self {
+            tokens: self.tokens | tokens >> past << place,
+            digits: self.digits | digits >> past << place,
+        }
+    }
 }
 
 /// The bits below `bit`, which is at most 64.
@@ -218,10 +188,6 @@ mod tests {
             classes.variables(|start, end| found.push((start, end, true)));
             expected.retain(|(_, _, variable)| *variable);
             prop_assert_eq!(&found, &expected);
-            for (start, end, _) in expected {
-                let plain = line.as_bytes()[start..end].iter().all(u8::is_ascii_digit);
-                prop_assert_eq!(classes.digits_alone(start, end), plain);
-            }
         }
 
         #[test]

@@ -23,9 +23,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::classes::Classes;
 use super::intern::Interner;
-use super::pattern::{PLACEHOLDER, Slots, TOKEN_PLACEHOLDER};
+use super::pattern::{PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::pieces::Pieces;
-use super::token::Variable;
 
 /// New patterns of a frame after which it is looked at.
 const WIDEN_AT: usize = 8;
@@ -111,14 +110,13 @@ impl Frames {
     }
 
     /// Cuts the line that [`Frames::of`] was asked about last: its pattern goes to `pattern`, the
-    /// rest to `slots`.
+    /// rest to `put`.
     pub(crate) fn cut<'a>(
         &self,
         frame: Option<u32>,
         line: &'a [u8],
-        classes: &Classes,
         pattern: &mut Pieces,
-        slots: &mut impl Slots<'a>,
+        put: &mut impl FnMut(&'a [u8], usize),
     ) {
         let wide = frame.map_or(&[][..], |frame| &self.frames[frame as usize].wide);
         let places = &self.tokens.places[..self.tokens.count];
@@ -135,16 +133,7 @@ impl Frames {
                 let widened = wide >> bit & 1 == 1;
                 pattern.put_byte(if widened { TOKEN_PLACEHOLDER } else { PLACEHOLDER });
                 rest = end;
-                let (from, length) = (&line[start..], end - start);
-                if variables >> bit & 1 == 1 {
-                    slots.variable(Variable {
-                        from,
-                        length,
-                        plain: classes.digits_alone(start, end),
-                    });
-                } else {
-                    slots.word(from, length);
-                }
+                put(&line[start..], end - start);
             }
         }
         pattern.put(&line[rest..], line.len() - rest);
@@ -292,7 +281,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logs::pattern::{PatternInterner, SlotList};
+    use crate::logs::pattern::{PatternInterner, interned};
     use crate::logs::pattern_table::PatternTable;
     use crate::logs::sections::FORMAT_VERSION;
 
@@ -304,7 +293,7 @@ mod tests {
         for n in 0..FREE {
             let line: String =
                 (0..12).map(|bit| if n >> bit & 1 == 0 { "w," } else { "w;" }).collect();
-            interner.intern(line.as_bytes(), &mut SlotList::default());
+            interned(&mut interner, line.as_bytes());
         }
         interner
     }
@@ -315,24 +304,22 @@ mod tests {
         let word = |n: usize| char::from(b'a' + (n % 26) as u8).to_string().repeat(1 + n / 26);
         for n in 0..WIDEN_AT {
             let line = format!("user {} logged in, took {n}", word(n));
-            let interned = interner.intern(line.as_bytes(), &mut SlotList::default());
+            let (interned, _) = interned(&mut interner, line.as_bytes());
             assert!(interned.first, "{line}");
         }
         for n in 0..500 {
             let name = word(WIDEN_AT + n);
             let line = format!("user {name} logged in, took {n}");
-            let mut slots = SlotList::default();
-            let interned = interner.intern(line.as_bytes(), &mut slots);
+            let (interned, slots) = interned(&mut interner, line.as_bytes());
             assert_eq!(interned.pattern as usize, FREE + WIDEN_AT + 1);
             assert_eq!(interner.last(), b"user \xfe logged in, took \xff");
-            assert_eq!(slots.0, [name.as_bytes(), n.to_string().as_bytes()]);
+            assert_eq!(slots, [name.as_bytes(), n.to_string().as_bytes()]);
         }
         // An identifier that happens to have a digit is a token as well.
-        let mut slots = SlotList::default();
-        let interned = interner.intern(b"user x1 logged in, took 5", &mut slots);
-        assert_eq!(interned.pattern as usize, FREE + WIDEN_AT + 1);
-        assert_eq!(slots.0, [&b"x1"[..], b"5"]);
-        let known = interner.intern(b"user a logged in, took 7", &mut SlotList::default());
+        let (digit, slots) = interned(&mut interner, b"user x1 logged in, took 5");
+        assert_eq!(digit.pattern as usize, FREE + WIDEN_AT + 1);
+        assert_eq!(slots, [&b"x1"[..], b"5"]);
+        let (known, _) = interned(&mut interner, b"user a logged in, took 7");
         assert_eq!(known.pattern as usize, FREE + WIDEN_AT + 1, "also where it had one of its own");
     }
 
@@ -346,7 +333,7 @@ mod tests {
                 char::from(b'a' + (random >> 33) as u8 % 8)
             };
             let line: String = (0..6).flat_map(|_| [word(), ' ']).collect();
-            interner.intern(line.as_bytes(), &mut SlotList::default());
+            interned(&mut interner, line.as_bytes());
         }
         let made = interner.len() - FREE;
         assert!(made <= 6 * WIDEN_AT + 1, "{made}");
@@ -374,9 +361,10 @@ mod tests {
             let mut frames = Frames::default();
             let frame = frames.of(line.as_bytes(), &classes).unwrap();
             frames.frames[frame as usize].wide = wide;
-            let (mut pattern, mut slots) = (Pieces::default(), SlotList::default());
-            frames.cut(Some(frame), line.as_bytes(), &classes, &mut pattern, &mut slots);
-            let mut next = slots.0.into_iter();
+            let (mut pattern, mut slots) = (Pieces::default(), Vec::new());
+            let mut put = |from: &'_ [u8], length: usize| slots.push(from[..length].to_vec());
+            frames.cut(Some(frame), line.as_bytes(), &mut pattern, &mut put);
+            let mut next = slots.into_iter();
             let mut rebuilt = Vec::new();
             for byte in pattern.as_bytes() {
                 match *byte {
@@ -395,9 +383,8 @@ mod tests {
             let mut interner = PatternInterner::new(free);
             let mut cut = Vec::new();
             for line in &lines {
-                let mut slots = SlotList::default();
-                let interned = interner.intern(line.as_bytes(), &mut slots);
-                cut.push((interned, interner.last().to_vec(), slots.0));
+                let (interned, slots) = interned(&mut interner, line.as_bytes());
+                cut.push((interned, interner.last().to_vec(), slots));
             }
             let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
             let mut most = 0;

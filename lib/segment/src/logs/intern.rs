@@ -23,7 +23,7 @@ fn slot_of(id: u32, hash: u64) -> Slot {
 #[derive(Debug)]
 pub(crate) struct Interner {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     hashes: Vec<u64>,
     /// Open addressing, a power of two long, at most three quarters full.
     slots: Vec<Slot>,
@@ -68,7 +68,7 @@ impl Interner {
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        &self.bytes[start..self.ends[id]]
+        &self.bytes[start as usize..self.ends[id] as usize]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -94,9 +94,10 @@ impl Interner {
 
     /// Adds `text`, which [`Interner::probe`] just did not find.
     pub(crate) fn insert(&mut self, place: Place, text: &[u8]) -> u32 {
-        let id = u32::try_from(self.ends.len()).expect("callers cap far below 2^32");
+        let id = self.ends.len() as u32;
         self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len());
+        assert!(self.bytes.len() < u32::MAX as usize, "callers cap far below 4 GiB");
+        self.ends.push(self.bytes.len() as u32);
         self.hashes.push(place.hash);
         self.slots[place.slot] = slot_of(id, place.hash);
         if self.slots.len() < self.len() / 3 * 4 {
@@ -127,7 +128,7 @@ impl Interner {
         }
         self.ends.truncate(len);
         self.hashes.truncate(len);
-        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
     }
 
     pub(crate) fn intern(&mut self, text: &[u8]) -> u32 {

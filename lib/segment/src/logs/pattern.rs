@@ -16,7 +16,6 @@ use super::frame::Frames;
 use super::intern::{Interner, Place, Probe};
 use super::pattern_table::Stretches;
 use super::pieces::Pieces;
-use super::token::Variable;
 
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;
@@ -58,29 +57,25 @@ pub(crate) struct Interned {
 /// What a line gets whose pattern did not fit.
 const NONE: Interned = Interned { pattern: NO_PATTERN, first: false };
 
-/// Takes what stands in the place of a line's placeholders.
-pub(crate) trait Slots<'a> {
-    /// The line's next variable.
-    fn variable(&mut self, variable: Variable<'a>);
-
-    /// A word that is not in the pattern, either.
-    fn word(&mut self, from: &'a [u8], length: usize);
-}
-
 impl PatternInterner {
     /// The first `free` patterns keep all their words.
     pub(crate) fn new(free: usize) -> Self {
         Self { frames: Frames::new(free), ..Self::default() }
     }
 
-    /// Cuts `line`: `slots` gets what its pattern leaves out, in order.
-    pub(crate) fn intern<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
+    /// Cuts `line`: `put` gets what its pattern leaves out, in order, as the first so many bytes of
+    /// what is left of the line.
+    pub(crate) fn intern<'a>(
+        &mut self,
+        line: &'a [u8],
+        put: &mut impl FnMut(&'a [u8], usize),
+    ) -> Interned {
         self.scratch.truncate(0);
         self.classes.read(line);
         if self.frames.any_widened() {
-            return self.intern_framed(line, slots);
+            return self.intern_framed(line, put);
         }
-        self.cut(line, slots);
+        self.cut(line, put);
         match self.patterns.probe(self.scratch.as_bytes()) {
             Probe::Known(id) => self.known(id),
             Probe::Absent(_) if self.full() => NONE,
@@ -92,9 +87,13 @@ impl PatternInterner {
     }
 
     /// Interns a line where some frames are widened.
-    fn intern_framed<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) -> Interned {
+    fn intern_framed<'a>(
+        &mut self,
+        line: &'a [u8],
+        put: &mut impl FnMut(&'a [u8], usize),
+    ) -> Interned {
         let frame = self.frames.of(line, &self.classes);
-        self.frames.cut(frame, line, &self.classes, &mut self.scratch, slots);
+        self.frames.cut(frame, line, &mut self.scratch, put);
         let mut unframed = 0;
         let last = match frame {
             Some(frame) => self.frames.last(frame),
@@ -115,15 +114,14 @@ impl PatternInterner {
     }
 
     /// Cuts a line at its variables.
-    fn cut<'a>(&mut self, line: &'a [u8], slots: &mut impl Slots<'a>) {
+    fn cut<'a>(&mut self, line: &'a [u8], put: &mut impl FnMut(&'a [u8], usize)) {
         let (classes, scratch) = (&self.classes, &mut self.scratch);
         let mut rest = 0;
         classes.variables(|start, end| {
             scratch.put(&line[rest..], start - rest);
             scratch.put_byte(PLACEHOLDER);
             rest = end;
-            let plain = classes.digits_alone(start, end);
-            slots.variable(Variable { from: &line[start..], length: end - start, plain });
+            put(&line[start..], end - start);
         });
         scratch.put(&line[rest..], line.len() - rest);
     }
@@ -164,26 +162,21 @@ impl PatternInterner {
     }
 }
 
-/// Keeps what fills the slots.
+/// Interns a line; with what fills the slots of its pattern.
 #[cfg(test)]
-#[derive(Debug, Default)]
-pub(crate) struct SlotList<'a>(pub(crate) Vec<&'a [u8]>);
-
-#[cfg(test)]
-impl<'a> Slots<'a> for SlotList<'a> {
-    fn variable(&mut self, variable: Variable<'a>) {
-        self.0.push(variable.bytes());
-    }
-
-    fn word(&mut self, from: &'a [u8], length: usize) {
-        self.0.push(&from[..length]);
-    }
+pub(crate) fn interned<'a>(
+    interner: &mut PatternInterner,
+    line: &'a [u8],
+) -> (Interned, Vec<&'a [u8]>) {
+    let mut slots = Vec::new();
+    let interned = interner.intern(line, &mut |from, length| slots.push(&from[..length]));
+    (interned, slots)
 }
 
 #[cfg(test)]
 pub(crate) fn pattern_of(line: &str) -> Vec<u8> {
     let mut interner = PatternInterner::default();
-    interner.intern(line.as_bytes(), &mut SlotList::default());
+    interned(&mut interner, line.as_bytes());
     interner.last().to_vec()
 }
 
@@ -219,26 +212,22 @@ mod tests {
     #[test]
     fn lines_of_one_shape_share_a_pattern() {
         let mut interner = PatternInterner::default();
-        let mut variables = SlotList::default();
-        let one = interner.intern(b"GET /a/17 took 3ms", &mut variables);
-        let two = interner.intern(b"GET /a/x9 took 41s", &mut variables);
-        assert_eq!(variables.0, [&b"17"[..], b"3ms", b"x9", b"41s"]);
+        let (one, variables) = interned(&mut interner, b"GET /a/17 took 3ms");
+        assert_eq!(variables, [&b"17"[..], b"3ms"]);
+        let (two, variables) = interned(&mut interner, b"GET /a/x9 took 41s");
+        assert_eq!(variables, [&b"x9"[..], b"41s"]);
         assert_eq!((one.pattern, one.first), (1, true));
         assert_eq!((two.pattern, two.first), (1, false));
         assert_eq!(interner.last(), b"GET /a/\xff took \xff");
-        assert_eq!(
-            interner.intern(b"", &mut SlotList::default()).pattern,
-            2,
-            "an empty line has a pattern too"
-        );
+        assert_eq!(interned(&mut interner, b"").0.pattern, 2, "an empty line has a pattern too");
     }
 
     #[test]
     fn a_long_pattern_is_none() {
         let mut interner = PatternInterner::default();
         let long = "word ".repeat(1_000);
-        assert_eq!(interner.intern(long.as_bytes(), &mut SlotList::default()).pattern, NO_PATTERN);
-        assert_eq!(interner.intern(b"short", &mut SlotList::default()).pattern, 1);
+        assert_eq!(interned(&mut interner, long.as_bytes()).0.pattern, NO_PATTERN);
+        assert_eq!(interned(&mut interner, b"short").0.pattern, 1);
     }
 
     #[test]
@@ -249,14 +238,11 @@ mod tests {
             (0..16).map(|bit| if i >> bit & 1 == 0 { "w," } else { "w;" }).collect()
         };
         for i in 0..PATTERNS_MAX {
-            assert_ne!(
-                interner.intern(name(i).as_bytes(), &mut SlotList::default()).pattern,
-                NO_PATTERN
-            );
+            assert_ne!(interned(&mut interner, name(i).as_bytes()).0.pattern, NO_PATTERN);
         }
-        assert_eq!(interner.intern(b"one more", &mut SlotList::default()).pattern, NO_PATTERN);
+        assert_eq!(interned(&mut interner, b"one more").0.pattern, NO_PATTERN);
         assert_eq!(
-            interner.intern(name(7).as_bytes(), &mut SlotList::default()).pattern,
+            interned(&mut interner, name(7).as_bytes()).0.pattern,
             8,
             "known ones stay known"
         );
@@ -266,10 +252,9 @@ mod tests {
         #[test]
         fn a_line_is_its_pattern_with_variables_put_back(line in any::<String>()) {
             let mut interner = PatternInterner::default();
-            let mut variables = SlotList::default();
-            interner.intern(line.as_bytes(), &mut variables);
+            let (_, variables) = interned(&mut interner, line.as_bytes());
             let mut rebuilt = Vec::new();
-            let mut next = variables.0.into_iter();
+            let mut next = variables.into_iter();
             for byte in interner.last() {
                 match *byte {
                     PLACEHOLDER => rebuilt.extend_from_slice(next.next().unwrap()),

@@ -2,14 +2,14 @@
 //!
 //! A segment is sorted by stream, and the rows of a stream lie far apart in the batches they came
 //! in: taken one by one, each costs a cache miss for its line and one for every column on the way
-//! to it. So the next rows are copied a batch after the other, from front to back, each to its
-//! place in their order.
+//! to it. So the next rows are copied a batch after the other, each to its place in their order.
 //!
 //! Bounds: a copy of the lines and attributes of [`SHELF_ROWS`] rows.
 
 use record::{DETECTED_LEVEL, LogBatch};
 
 use super::build::Row;
+use super::dealt::Dealt;
 use super::intern::Interner;
 use super::streams::NO_LEVEL;
 
@@ -26,8 +26,7 @@ pub(crate) struct Shelf {
     /// Names and values end to end, in the order of batches.
     text: String,
     attributes: Vec<Attribute>,
-    /// Rows by where they come from.
-    order: Vec<u32>,
+    by_batch: Dealt,
 }
 
 /// Where a row's parts are.
@@ -59,17 +58,12 @@ pub(crate) struct Shelved<'a> {
 impl Shelf {
     /// Fetches `rows`, at most [`SHELF_ROWS`]; their levels are numbered in `levels`.
     pub(crate) fn fill(&mut self, batches: &[LogBatch], rows: &[Row], levels: &mut Interner) {
-        self.order.clear();
-        self.order.extend(0..rows.len() as u32);
-        self.order.sort_by_key(|at| {
-            let row = &rows[*at as usize];
-            (row.batch, row.row)
-        });
+        self.by_batch.deal(rows.iter().map(|row| row.batch));
         self.rows.clear();
         self.rows.resize(rows.len(), Place::default());
         self.text.clear();
         self.attributes.clear();
-        for at in &self.order {
+        for at in self.by_batch.rows() {
             let row = &rows[*at as usize];
             let batch = &batches[row.batch as usize];
             let place = &mut self.rows[*at as usize];
@@ -94,8 +88,9 @@ impl Shelf {
             place.line_start = bytes;
             bytes += place.line_bytes;
         }
-        self.lines.resize(bytes, 0);
-        for at in &self.order {
+        // Never shorter, so that room is cleared only when there is more of it.
+        self.lines.resize(self.lines.len().max(bytes), 0);
+        for at in self.by_batch.rows() {
             let row = &rows[*at as usize];
             let place = &self.rows[*at as usize];
             self.lines[place.line_start..][..place.line_bytes]

@@ -14,8 +14,9 @@ use super::index::{GranuleDocument, TERM_BYTES_MAX};
 use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::runs::Runs;
-use super::token::{Variable, fragments};
+use super::token::fragments;
 use super::token_filter::{TokenFilterBuilder, selective, token_hash};
+use super::variables::{BySlot, Value};
 
 /// Distinct tokens that a granule puts into the filter for every row it may have. A granule with
 /// more is full of blobs; its share of the filter would cost more than reading it.
@@ -84,29 +85,71 @@ impl Tally {
         }
     }
 
-    /// Counts a variable of a line.
+    /// Counts what stands in the slots of a granule's patterns.
+    pub(crate) fn slots(&mut self, granule: &BySlot) {
+        // A line without a pattern was counted when it came.
+        for slots in granule.shapes().filter(|slots| !slots.are_lines()) {
+            for values in slots.iter() {
+                let mut last = None;
+                for value in values.iter() {
+                    let short = value.short();
+                    if short.is_none() || short != last {
+                        self.value(value);
+                    }
+                    last = short;
+                }
+            }
+        }
+    }
+
+    /// Counts a variable of a line, or a word that is not in its pattern.
     #[inline]
-    pub(crate) fn variable(&mut self, variable: Variable<'_>) {
-        let bytes = variable.bytes();
+    pub(crate) fn value(&mut self, value: Value<'_>) {
+        let bytes = value.bytes();
+        let Some(short) = value.short() else {
+            return match bytes.iter().any(u8::is_ascii_digit) {
+                true => {
+                    self.variable(bytes, bytes.iter().all(u8::is_ascii_digit), fragments(bytes))
+                }
+                false => self.word(bytes),
+            };
+        };
+        let digits = short.digits();
+        match digits.are_none() {
+            true => self.word(bytes),
+            false => {
+                let run = |(start, length): (usize, usize)| &bytes[start..start + length];
+                let fragments = digits.runs_between(short).map(run);
+                self.variable(bytes, digits.are_all_of(short), fragments);
+            }
+        }
+    }
+
+    #[inline]
+    fn variable<'v>(
+        &mut self,
+        bytes: &[u8],
+        plain: bool,
+        mut fragments: impl Iterator<Item = &'v [u8]>,
+    ) {
         self.lengths.insert(bytes.len());
-        let known = selective(bytes, variable.plain) && !self.token(token_hash(bytes));
+        let known = selective(bytes, plain) && !self.token(token_hash(bytes));
         if !known {
             self.runs.insert(bytes);
             self.grams.insert(bytes);
         }
-        if !known && !variable.plain && self.complete().fragments {
+        if !known && !plain && self.complete().fragments {
             let most = FRAGMENTS_PER_ROW_MAX * self.rows;
             // A single blob may have too many: what goes beyond would use up the segment's room.
-            let met = fragments(bytes).all(|fragment| {
+            let met = fragments.all(|fragment| {
                 self.fragments.meet(fragment, self.granule + 1) && self.fragments.len() <= most
             });
             self.complete_mut().fragments = met;
         }
     }
 
-    /// Counts a word of a line that is not in its pattern.
     #[inline]
-    pub(crate) fn word(&mut self, word: &[u8]) {
+    fn word(&mut self, word: &[u8]) {
         if self.complete().words && !self.words.meet_alone(word, self.granule + 1) {
             self.complete_mut().words = false;
         }
@@ -453,7 +496,7 @@ mod tests {
     }
 
     fn variable(tally: &mut Tally, text: &str) {
-        tally.variable(Variable { from: text.as_bytes(), length: text.len(), plain: false });
+        tally.variable(text.as_bytes(), false, fragments(text.as_bytes()));
     }
 
     /// For a granule of [`GRANULE_ROWS`].

@@ -73,23 +73,6 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut visit: impl FnMut(Piece<'a>)) {
     }
 }
 
-/// A variable in its text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Variable<'a> {
-    /// The text from the variable's first byte on.
-    pub(crate) from: &'a [u8],
-    pub(crate) length: usize,
-    /// Whether there is nothing but digits in it.
-    pub(crate) plain: bool,
-}
-
-impl<'a> Variable<'a> {
-    #[inline]
-    pub(crate) fn bytes(self) -> &'a [u8] {
-        &self.from[..self.length]
-    }
-}
-
 /// A stretch of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {

@@ -1,7 +1,7 @@
 //! The masks of a granule being written, numbered in the order they are first seen.
 
-use super::short::{SHORT_BYTES, Short, ShortMask};
 use crate::logs::intern::Interner;
+use crate::logs::short::{SHORT_BYTES, Short, ShortMask};
 
 /// Masks that are looked for before all others, by their hash: a granule has a few hundred that
 /// come again and again.

@@ -17,6 +17,8 @@
 //! masks.
 
 mod asked;
+mod by_slot;
+mod collected;
 mod digits;
 mod groups;
 mod ids;
@@ -26,18 +28,19 @@ mod opened;
 mod read;
 mod search;
 mod shapes;
-mod short;
 mod slot;
 mod steps;
 mod streams;
 mod values;
 mod write;
 
+pub(crate) use by_slot::BySlot;
+pub(crate) use collected::{GranuleVariables, Value};
 pub(crate) use opened::Opened;
 pub(crate) use read::{UNREAD, Variables};
 pub(crate) use search::{TokenNeedle, TokenNeedles};
 pub(crate) use shapes::Shapes;
-pub(crate) use write::{GranuleVariables, VariablesWriter};
+pub(crate) use write::VariablesWriter;
 
 /// Masks of one slot that are told apart; one byte a value says which.
 const CHOICES_MAX: usize = 256;
@@ -61,7 +64,7 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-    use crate::logs::pattern::{NO_PATTERN, PatternInterner, SlotList};
+    use crate::logs::pattern::{NO_PATTERN, PatternInterner};
     use crate::logs::pattern_table::PatternTable;
     use crate::logs::sections::FORMAT_VERSION;
     use crate::wire::Malformed;
@@ -82,9 +85,8 @@ mod tests {
         let mut variables = GranuleVariables::default();
         let mut patterns = Vec::new();
         for (row, line) in lines.iter().enumerate() {
-            let mut slots = SlotList::default();
-            let interned = interner.intern(line.as_bytes(), &mut slots);
-            slots.0.iter().for_each(|token| variables.push(token, token.len()));
+            let mut put = |from: &[u8], length| variables.push(from, length);
+            let interned = interner.intern(line.as_bytes(), &mut put);
             let pattern = if without(row) { NO_PATTERN } else { interned.pattern };
             match pattern {
                 NO_PATTERN => variables.end_row_without_pattern(line.as_bytes()),
@@ -93,7 +95,9 @@ mod tests {
             patterns.push(pattern);
         }
         let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
-        Encoded { bytes: writer.encode(&patterns, &variables).unwrap(), patterns, table }
+        let mut by_slot = BySlot::default();
+        by_slot.arrange(&patterns, &variables);
+        Encoded { bytes: writer.encode(&by_slot).unwrap(), patterns, table }
     }
 
     impl Encoded {

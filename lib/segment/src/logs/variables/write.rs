@@ -1,12 +1,13 @@
 //! Taking the variables of a granule apart.
 
+use super::by_slot::{BySlot, Values};
+use super::collected::{Part, Value};
 use super::groups::{Groups, put_stream};
 use super::ids_writer::IdsWriter;
 use super::masks::Masks;
-use super::short::{Digits, SHORT_BYTES, Short, ShortMask};
 use super::{CHOICES_MAX, GROUP_BYTES, HALF_BYTES_MIN};
-use crate::logs::pattern::NO_PATTERN;
 use crate::logs::pieces::Pieces;
+use crate::logs::short::{Digits, Short, ShortMask};
 use crate::wire;
 
 /// Encodes granule after granule; what it allocates is used again.
@@ -16,20 +17,9 @@ pub(crate) struct VariablesWriter {
     slots: u32,
     groups: Groups,
     ids: IdsWriter,
-    order: Order,
-    /// Where the variables of the rows of one pattern begin.
-    starts: Vec<u32>,
     slot: SlotValues,
     /// The half-bytes of one value.
     id: Vec<u8>,
-}
-
-/// A granule's rows by pattern.
-#[derive(Debug, Default)]
-struct Order {
-    rows: Vec<u32>,
-    /// By pattern, where its next row goes.
-    starts: Vec<u32>,
 }
 
 /// The values of one slot, on their way.
@@ -47,16 +37,6 @@ pub(super) struct SlotValues {
     equal: usize,
 }
 
-/// One slot's values.
-#[derive(Clone, Copy)]
-struct Values<'a> {
-    of: &'a GranuleVariables,
-    /// Where the variables of its rows begin.
-    starts: &'a [u32],
-    /// Which of each row's variables it is.
-    at: u32,
-}
-
 /// The value before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
@@ -64,9 +44,6 @@ enum Last {
     Short(Short, ShortMask),
     Long,
 }
-
-/// Bytes that are short, after the text that they and what follows them stand in.
-type Part<'a> = (&'a [u8], Short);
 
 /// A value's mask.
 #[derive(Clone, Copy, Debug)]
@@ -76,110 +53,6 @@ struct Mask {
     new: bool,
     /// The value is nothing but digits.
     plain: bool,
-}
-
-impl<'a> Values<'a> {
-    fn numbers(self) -> impl Iterator<Item = u32> + Clone {
-        self.starts.iter().map(move |start| start + self.at)
-    }
-
-    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
-        self.numbers().map(move |number| self.of.get(number))
-    }
-
-    /// The length of all values, where they are hexadecimal and worth half-bytes.
-    fn half_bytes(self) -> Option<usize> {
-        let length = self.iter().next()?.len();
-        let half = |number| {
-            let (start, end) = self.of.place(number);
-            end - start == length
-                && self.of.parts((start, end)).all(|(_, part)| part.is_hexadecimal())
-        };
-        (HALF_BYTES_MIN <= length && self.numbers().all(half)).then_some(length)
-    }
-}
-
-/// The variables of a granule's lines, copied while the line is at hand: they are gone through again
-/// in another order, when the lines would have to be fetched from memory once more.
-#[derive(Debug, Default)]
-pub(crate) struct GranuleVariables {
-    bytes: Pieces,
-    /// Where each variable ends in `bytes`.
-    ends: Vec<u32>,
-    /// How many variables there are up to the end of each row.
-    rows: Vec<u32>,
-}
-
-impl GranuleVariables {
-    /// Adds the first `length` bytes of `from` to the row at hand.
-    #[inline]
-    pub(crate) fn push(&mut self, from: &[u8], length: usize) {
-        self.bytes.put(from, length);
-        self.ends.push(self.bytes.len() as u32);
-    }
-
-    /// Ends the row at hand.
-    pub(crate) fn end_row(&mut self) {
-        self.rows.push(self.ends.len() as u32);
-    }
-
-    /// Forgets what was added to the row at hand.
-    pub(crate) fn restart_row(&mut self) {
-        self.ends.truncate(self.start(self.rows.len() as u32) as usize);
-        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
-    }
-
-    /// Ends the row at hand, which has no pattern, so that its line takes the place of its variables.
-    pub(crate) fn end_row_without_pattern(&mut self, line: &[u8]) {
-        self.restart_row();
-        self.push(line, line.len());
-        self.end_row();
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.bytes.truncate(0);
-        self.ends.clear();
-        self.rows.clear();
-    }
-
-    /// The first variable of `row`.
-    fn start(&self, row: u32) -> u32 {
-        if row == 0 { 0 } else { self.rows[row as usize - 1] }
-    }
-
-    #[inline]
-    fn get(&self, number: u32) -> &[u8] {
-        let (start, end) = self.place(number);
-        &self.bytes.as_bytes()[start..end]
-    }
-
-    /// Bytes that are short, and what the text goes on with.
-    #[inline]
-    fn part(&self, start: usize, end: usize) -> Part<'_> {
-        let text = self.text(start);
-        let block = text.first_chunk().expect("what was put has a block's room behind it");
-        (text, Short::of(block, end - start))
-    }
-
-    /// Bytes of any length, part by part.
-    #[inline]
-    fn parts(&self, (start, end): (usize, usize)) -> impl Iterator<Item = Part<'_>> {
-        let starts = (start..end).step_by(SHORT_BYTES);
-        starts.map(move |start| self.part(start, end.min(start + SHORT_BYTES)))
-    }
-
-    /// The text that begins there, and bytes that may be anything.
-    #[inline]
-    fn text(&self, start: usize) -> &[u8] {
-        self.bytes.from(start)
-    }
-
-    #[inline]
-    fn place(&self, number: u32) -> (usize, usize) {
-        let number = number as usize;
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        (start as usize, self.ends[number] as usize)
-    }
 }
 
 impl std::fmt::Debug for VariablesWriter {
@@ -201,40 +74,22 @@ impl VariablesWriter {
             slots: 0,
             groups: Groups::new(group_bytes),
             ids: IdsWriter::default(),
-            order: Order::default(),
-            starts: Vec::new(),
             slot: SlotValues::default(),
             id: Vec::new(),
         })
     }
 
-    /// The granule whose rows have these patterns and variables.
-    pub(crate) fn encode(
-        &mut self,
-        patterns: &[u32],
-        variables: &GranuleVariables,
-    ) -> std::io::Result<Vec<u8>> {
+    /// Encodes one granule.
+    pub(crate) fn encode(&mut self, granule: &BySlot) -> std::io::Result<Vec<u8>> {
         self.masks.clear();
         self.groups.clear();
         self.ids.clear();
-        self.order.sort(patterns);
-        let order = std::mem::take(&mut self.order);
-        let mut starts = std::mem::take(&mut self.starts);
-        for rows in order.rows.chunk_by(|a, b| patterns[*a as usize] == patterns[*b as usize]) {
-            let pattern = patterns[rows[0] as usize];
-            starts.clear();
-            starts.extend(rows.iter().map(|row| variables.start(*row)));
-            let slots = variables.rows[rows[0] as usize] - starts[0];
-            for at in 0..slots {
-                let values = Values { of: variables, starts: &starts, at };
-                self.slot(pattern == NO_PATTERN, values);
-            }
+        for slots in granule.shapes() {
+            slots.iter().for_each(|values| self.slot(slots.are_lines(), values));
             if self.groups.end_shape(&mut self.compressor)? {
                 self.ids.end_group();
             }
         }
-        self.starts = starts;
-        self.order = order;
         if self.groups.end(&mut self.compressor)? {
             self.ids.end_group();
         }
@@ -249,9 +104,9 @@ impl VariablesWriter {
             self.slot.masks.push(mask);
         } else if lines || !self.take_apart(values) {
             self.masks.truncate(known);
-            match values.half_bytes() {
+            match half_bytes(values) {
                 Some(length) => self.identifiers(length, values),
-                None => self.groups.text(values.iter()),
+                None => self.groups.text(values.iter().map(Value::bytes)),
             }
             return;
         }
@@ -261,9 +116,9 @@ impl VariablesWriter {
     fn identifiers(&mut self, length: usize, values: Values<'_>) {
         self.groups.identifiers(self.ids.begin_slot(length));
         let mut id = std::mem::take(&mut self.id);
-        for number in values.numbers() {
+        for value in values.iter() {
             id.clear();
-            for (_, part) in values.of.parts(values.of.place(number)) {
+            for (_, part) in value.parts() {
                 let (half_bytes, length) = part.half_bytes();
                 id.extend_from_slice(&half_bytes[..length]);
             }
@@ -278,13 +133,11 @@ impl VariablesWriter {
         let mut last = Last::None;
         let mut choice = 0;
         let mut letters = 0;
-        for number in values.numbers() {
+        for value in values.iter() {
             self.slot.count += 1;
-            let (start, end) = values.of.place(number);
-            let changed = if end - start <= SHORT_BYTES {
-                self.take_short(values.of.part(start, end), &mut last)
-            } else {
-                self.take_long(values.of.parts((start, end)), &mut last)
+            let changed = match value.short() {
+                Some(short) => self.take_short((value.text, short), &mut last),
+                None => self.take_long(value.parts(), &mut last),
             };
             if let Some(Mask { number, new, plain }) = changed {
                 letters += usize::from(new && !plain);
@@ -372,28 +225,13 @@ impl VariablesWriter {
     }
 }
 
-impl Order {
-    /// Rows by pattern, those of one pattern in their order.
-    fn sort(&mut self, patterns: &[u32]) {
-        let most = patterns.iter().max().map_or(0, |most| *most as usize);
-        self.starts.clear();
-        self.starts.resize(most + 2, 0);
-        for pattern in patterns {
-            self.starts[*pattern as usize + 1] += 1;
-        }
-        let mut start = 0;
-        for next in &mut self.starts {
-            start += *next;
-            *next = start;
-        }
-        self.rows.clear();
-        self.rows.resize(patterns.len(), 0);
-        for (pattern, row) in patterns.iter().zip(0..) {
-            let place = &mut self.starts[*pattern as usize];
-            self.rows[*place as usize] = row;
-            *place += 1;
-        }
-    }
+/// The length of all values, where they are hexadecimal and worth half-bytes.
+fn half_bytes(values: Values<'_>) -> Option<usize> {
+    let length = values.iter().next()?.length;
+    let half = |value: Value<'_>| {
+        value.length == length && value.parts().all(|(_, part)| part.is_hexadecimal())
+    };
+    (HALF_BYTES_MIN <= length && values.iter().all(half)).then_some(length)
 }
 
 impl SlotValues {
@@ -408,7 +246,7 @@ impl SlotValues {
     /// `None` for others.
     fn take_numbers(&mut self, values: Values<'_>) -> Option<ShortMask> {
         self.clear();
-        match values.iter().next()?.len() {
+        match values.iter().next()?.length {
             1 => self.take_fixed::<1>(values),
             2 => self.take_fixed::<2>(values),
             3 => self.take_fixed::<3>(values),
@@ -425,10 +263,8 @@ impl SlotValues {
     /// For one length known when this is compiled, a value is a load or two.
     fn take_fixed<const N: usize>(&mut self, values: Values<'_>) -> Option<ShortMask> {
         let mut last = [0; N];
-        for number in values.numbers() {
-            let (start, end) = values.of.place(number);
-            let text = values.of.text(start);
-            let value = text.first_chunk::<N>().filter(|_| end - start == N)?;
+        for Value { text, length } in values.iter() {
+            let value = text.first_chunk::<N>().filter(|_| length == N)?;
             if !value.iter().fold(true, |plain, byte| plain & byte.is_ascii_digit()) {
                 return None;
             }
@@ -447,9 +283,9 @@ impl SlotValues {
         if digits.are_all_of(value) {
             self.digits.put(text, digits.count());
         } else {
-            digits.runs(|start, length| {
+            for (start, length) in digits.runs() {
                 self.digits.put(&text[start..], length);
-            });
+            }
         }
     }
 

@@ -1,19 +1,21 @@
-//! Values of up to sixteen bytes, as nearly all are, looked at in two registers rather than byte
-//! by byte.
+//! Values of up to sixteen bytes, as nearly all are, looked at in one register rather than byte by
+//! byte.
 
-use crate::logs::pieces::BLOCK;
+use wide::u8x16;
+
+use super::lanes::within;
+use super::pieces::BLOCK;
 
 /// Longest value that is short.
-pub(super) const SHORT_BYTES: usize = BLOCK;
+pub(crate) const SHORT_BYTES: usize = BLOCK;
 
-const HIGH_BITS: u128 = every(0x80);
-
-/// The first so many bytes.
-const FIRST: [u128; SHORT_BYTES + 1] = {
-    let mut masks = [0; SHORT_BYTES + 1];
+/// All bits of the first so many bytes.
+const FIRST: [[u8; SHORT_BYTES]; SHORT_BYTES + 1] = {
+    let mut masks = [[0; SHORT_BYTES]; SHORT_BYTES + 1];
     let mut length = 1;
     while length <= SHORT_BYTES {
-        masks[length] = u128::MAX >> (8 * (SHORT_BYTES - length));
+        masks[length] = masks[length - 1];
+        masks[length][length - 1] = u8::MAX;
         length += 1;
     }
     masks
@@ -21,59 +23,68 @@ const FIRST: [u128; SHORT_BYTES + 1] = {
 
 /// A value that fits, zeros behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Short {
-    bytes: u128,
+pub(crate) struct Short {
+    bytes: u8x16,
     length: usize,
 }
 
 /// A mask that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ShortMask(Short);
+pub(crate) struct ShortMask(Short);
+
+/// Which bytes are digits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digits {
+    /// All bits of each.
+    lanes: u8x16,
+    /// A bit each, the first in the lowest.
+    bits: u32,
+}
+
+/// What is left of some bytes, a bit each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runs(u32);
 
 impl Short {
     /// The first `length` bytes of `from`.
     #[inline]
-    pub(super) fn of(from: &[u8; SHORT_BYTES], length: usize) -> Self {
-        Self { bytes: u128::from_le_bytes(*from) & FIRST[length], length }
+    pub(crate) fn of(from: &[u8; SHORT_BYTES], length: usize) -> Self {
+        Self { bytes: u8x16::new(*from) & u8x16::new(FIRST[length]), length }
     }
 
-    /// The high bit of each byte that is a digit.
     #[inline]
-    pub(super) fn digits(self) -> Digits {
-        // Without their high bits, bytes can be added to without carrying into the next.
-        let low = self.bytes & !HIGH_BITS;
-        let at_least = |byte: u8| low + every(0x80 - byte);
-        Digits(at_least(b'0') & !at_least(b'9' + 1) & !self.bytes & HIGH_BITS)
+    pub(crate) fn digits(self) -> Digits {
+        let lanes = within(self.bytes, b'0', b'9');
+        Digits { lanes, bits: lanes.to_bitmask() }
     }
 
     /// The value with its digits made zeros.
     #[inline]
-    pub(super) fn mask(self, digits: Digits) -> ShortMask {
-        let whole = digits.0 | (digits.0 - (digits.0 >> 7));
-        let bytes = self.bytes & !whole | whole & every(b'0');
+    pub(crate) fn mask(self, digits: Digits) -> ShortMask {
+        let bytes = digits.lanes.bitselect(u8x16::splat(b'0'), self.bytes);
         ShortMask(Self { bytes, length: self.length })
     }
 
     /// How many digits are those of `other`, which has the same mask.
     #[inline]
-    pub(super) fn equal_digits(self, other: Self, digits: Digits) -> usize {
-        let differ = ((self.bytes ^ other.bytes) + every(0x7f)) & HIGH_BITS;
-        digits.count() - Digits(differ).count()
+    pub(crate) fn equal_digits(self, other: Self, digits: Digits) -> usize {
+        let equal = self.bytes.simd_eq(other.bytes).to_bitmask();
+        (equal & digits.bits).count_ones() as usize
     }
 
     /// Whether there are lower-case hexadecimal digits alone.
     #[inline]
-    pub(super) fn is_hexadecimal(self) -> bool {
-        let low = self.bytes & !HIGH_BITS;
-        let at_least = |byte: u8| low + every(0x80 - byte);
-        let letters = at_least(b'a') & !at_least(b'f' + 1) & !self.bytes & HIGH_BITS;
-        letters | self.digits().0 == HIGH_BITS & FIRST[self.length]
+    pub(crate) fn is_hexadecimal(self) -> bool {
+        let lanes = within(self.bytes, b'a', b'f') | within(self.bytes, b'0', b'9');
+        lanes.to_bitmask() == self.all()
     }
 
     /// Two hexadecimal digits a byte, the first in the upper half; and how many bytes.
     #[inline]
-    pub(super) fn half_bytes(self) -> ([u8; SHORT_BYTES], usize) {
-        let halves = (self.bytes & every(0x0f)) + ((self.bytes >> 6) & every(0x01)) * 9;
+    pub(crate) fn half_bytes(self) -> ([u8; SHORT_BYTES], usize) {
+        let every = |byte: u8| u128::from_le_bytes([byte; SHORT_BYTES]);
+        let bytes = u128::from_le_bytes(self.bytes.to_array());
+        let halves = (bytes & every(0x0f)) + ((bytes >> 6) & every(0x01)) * 9;
         // Every other byte is whole; then they move together, two, four and eight at a time.
         let bytes = (halves << 4 | halves >> 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
         let bytes = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
@@ -83,71 +94,86 @@ impl Short {
     }
 
     /// This, which is a mask.
-    pub(super) fn as_mask(self) -> ShortMask {
+    pub(crate) fn as_mask(self) -> ShortMask {
         ShortMask(self)
+    }
+
+    /// A bit for each byte.
+    #[inline]
+    fn all(self) -> u32 {
+        (1 << self.length) - 1
     }
 }
 
-/// Which bytes are digits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Digits(u128);
-
 impl Digits {
     #[inline]
-    pub(super) fn count(self) -> usize {
-        // Bytes added up by a multiplication: many processors count bits only when asked to in an
-        // instruction that others do not have.
-        let ones = (self.0 >> 7) as u64 + (self.0 >> 71) as u64;
-        (ones.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize
+    pub(crate) fn count(self) -> usize {
+        self.bits.count_ones() as usize
     }
 
     /// Whether there is nothing but digits in `value`.
     #[inline]
-    pub(super) fn are_all_of(self, value: Short) -> bool {
-        self.0 == HIGH_BITS & FIRST[value.length]
+    pub(crate) fn are_all_of(self, value: Short) -> bool {
+        self.bits == value.all()
     }
 
-    /// Calls `visit` with the start and length of each run of digits.
+    /// Whether there is none.
     #[inline]
-    pub(super) fn runs(self, mut visit: impl FnMut(usize, usize)) {
-        let packed = |high_bits: u64| high_bits.wrapping_mul(0x0002_0408_1020_4081) >> 56;
-        let mut rest = packed(self.0 as u64) | packed((self.0 >> 64) as u64) << 8;
-        while rest != 0 {
-            let start = rest.trailing_zeros();
-            let length = (!(rest >> start)).trailing_zeros();
-            visit(start as usize, length as usize);
-            rest &= u64::MAX << (start + length);
+    pub(crate) fn are_none(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Start and length of each run of them.
+    #[inline]
+    pub(crate) fn runs(self) -> Runs {
+        Runs(self.bits)
+    }
+
+    /// Start and length of each run of other bytes of `value`.
+    #[inline]
+    pub(crate) fn runs_between(self, value: Short) -> Runs {
+        Runs(value.all() & !self.bits)
+    }
+}
+
+impl Iterator for Runs {
+    type Item = (usize, usize);
+
+    #[inline]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        if self.0 == 0 {
+            return None;
         }
+        let start = self.0.trailing_zeros();
+        let length = (!(self.0 >> start)).trailing_zeros();
+        self.0 &= u32::MAX << (start + length);
+        Some((start as usize, length as usize))
     }
 }
 
 impl ShortMask {
     /// Longer than any.
-    pub(super) const NONE: Self = Self(Short { bytes: 0, length: usize::MAX });
+    pub(crate) const NONE: Self = Self(Short { bytes: u8x16::ZERO, length: usize::MAX });
 
     /// That of a number.
-    pub(super) fn zeros(length: usize) -> Self {
-        Self(Short { bytes: every(b'0') & FIRST[length], length })
+    pub(crate) fn zeros(length: usize) -> Self {
+        Self(Short::of(&[b'0'; SHORT_BYTES], length))
     }
 
     #[inline]
-    pub(super) fn to_bytes(self) -> ([u8; SHORT_BYTES], usize) {
-        (self.0.bytes.to_le_bytes(), self.0.length)
+    pub(crate) fn to_bytes(self) -> ([u8; SHORT_BYTES], usize) {
+        (self.0.bytes.to_array(), self.0.length)
     }
 
     /// A hash in the upper bits.
     #[inline]
-    pub(super) fn hash(self) -> u64 {
+    pub(crate) fn hash(self) -> u64 {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-        let Self(Short { bytes, length }) = self;
+        let bytes = u128::from_le_bytes(self.0.bytes.to_array());
         let (low, high) = (bytes as u64, (bytes >> 64) as u64);
-        let mixed = (low ^ length as u64) as u128 * u128::from(FACTOR);
+        let mixed = (low ^ self.0.length as u64) as u128 * u128::from(FACTOR);
         (mixed as u64 ^ (mixed >> 64) as u64 ^ high).wrapping_mul(FACTOR)
     }
-}
-
-const fn every(byte: u8) -> u128 {
-    0x0101_0101_0101_0101_0101_0101_0101_0101 * byte as u128
 }
 
 #[cfg(test)]
@@ -157,6 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::logs::token::fragments;
 
     fn short(bytes: &[u8]) -> Short {
         // What lies behind a value may be anything.
@@ -193,9 +220,12 @@ mod tests {
             let (value_short, is_digit) = (short(&value), |byte: &&u8| byte.is_ascii_digit());
             let digits = value_short.digits();
             prop_assert_eq!(digits.count(), value.iter().filter(is_digit).count());
-            let mut found = Vec::new();
-            digits.runs(|start, length| found.extend_from_slice(&value[start..start + length]));
+            let run = |(start, length): (usize, usize)| &value[start..start + length];
+            let found: Vec<u8> = digits.runs().flat_map(run).copied().collect();
             prop_assert_eq!(digits.are_all_of(value_short), found.len() == value.len());
+            prop_assert_eq!(digits.are_none(), found.is_empty());
+            let others: Vec<&[u8]> = digits.runs_between(value_short).map(run).collect();
+            prop_assert_eq!(others, fragments(&value).collect::<Vec<_>>());
             prop_assert_eq!(found, value.iter().copied().filter(u8::is_ascii_digit).collect::<Vec<_>>());
 
             let zero = |byte: &u8| if byte.is_ascii_digit() { b'0' } else { *byte };
