@@ -107,7 +107,7 @@ pub fn message(batch: &LogBatch) -> Result<Message, BatchError> {
     Ok(Message {
         key: None,
         headers: headers.map(|(name, value)| (name, Bytes::from(value))).collect(),
-        payload: Bytes::from(batch.encode()?),
+        payload: batch.encode()?,
         ..Message::default()
     })
 }

@@ -181,7 +181,7 @@ enum PieceError {
 fn pieces<R: Send + 'static>(
     recent: &Recent,
     rest: R,
-    next: impl Fn(&mut R) -> Option<Result<Vec<u8>, record::BatchError>> + Send + Sync + 'static,
+    next: impl Fn(&mut R) -> Option<Result<Bytes, record::BatchError>> + Send + Sync + 'static,
 ) -> impl Stream<Item = Result<Bytes, PieceError>> + Send + 'static {
     let pool = Arc::clone(&recent.pool);
     let next = Arc::new(next);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use record::{BatchError, BatchKind, Limits, LogBatch, SampleBatch, TenantId};
 use segment::samples::Head;
 
@@ -32,7 +33,7 @@ pub(crate) trait Kind: Clone + Debug + Send + Sync + Sized + 'static {
     type Batch: Debug + Send + 'static;
     type Rows: Clone + Debug + Default + Send + Sync + 'static;
 
-    fn decode(payload: &[u8], limits: &Limits) -> Result<Self::Batch, BatchError>;
+    fn decode(payload: &Bytes, limits: &Limits) -> Result<Self::Batch, BatchError>;
 
     /// Returns rows made of somebody else's message as a batch; `None` where this kind has none.
     fn adopt(rows: LogBatch) -> Option<Self::Batch>;
@@ -104,7 +105,7 @@ impl Kind for Logs {
     type Batch = LogBatch;
     type Rows = LogRows;
 
-    fn decode(payload: &[u8], limits: &Limits) -> Result<LogBatch, BatchError> {
+    fn decode(payload: &Bytes, limits: &Limits) -> Result<LogBatch, BatchError> {
         LogBatch::decode(payload, limits)
     }
 
@@ -193,7 +194,7 @@ impl Kind for Samples {
     type Batch = SampleBatch;
     type Rows = SampleRows;
 
-    fn decode(payload: &[u8], limits: &Limits) -> Result<SampleBatch, BatchError> {
+    fn decode(payload: &Bytes, limits: &Limits) -> Result<SampleBatch, BatchError> {
         SampleBatch::decode(payload, limits)
     }
 

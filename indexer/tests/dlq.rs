@@ -40,7 +40,7 @@ fn poisons() -> Vec<(Message, &'static str)> {
         let stream = record::Labels::from_pairs([("a", long)]);
         let time = record::TimestampNanos(0);
         builder.push::<&str, &str>(time, &stream, "poison", &[], None);
-        Bytes::from(builder.finish().encode().unwrap())
+        builder.finish().encode().unwrap()
     };
     vec![
         (Message { headers: Vec::new(), ..sound.clone() }, "headers"),

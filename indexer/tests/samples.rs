@@ -51,7 +51,7 @@ fn message(samples: &[(u8, i64, f64)]) -> Message {
     builder.push_metadata(family());
     Message {
         headers: headers(BatchKind::Samples, &TenantId::default()),
-        payload: builder.finish().encode().unwrap().into(),
+        payload: builder.finish().encode().unwrap(),
         ..Message::default()
     }
 }

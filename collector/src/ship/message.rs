@@ -82,7 +82,7 @@ impl Payload {
         Ok(Message {
             key: None,
             headers: headers.map(|(name, value)| (name, Bytes::from(value))).collect(),
-            payload: Bytes::from(payload),
+            payload,
             time_ms: None,
         })
     }

@@ -100,7 +100,7 @@ pub fn message(rows: &[Row]) -> Message {
 pub fn message_of(tenant: &TenantId, rows: &[Row]) -> Message {
     Message {
         headers: headers(BatchKind::Logs, tenant),
-        payload: log_batch(rows).encode().unwrap().into(),
+        payload: log_batch(rows).encode().unwrap(),
         ..Message::default()
     }
 }

@@ -203,7 +203,7 @@ async fn a_record_of_the_longest_allowed_line_is_sent_with_default_settings() {
     let labels = Labels::from_pairs([("pod", "shop-0")]);
     let attributes = [("detected_level", "info")];
     builder.push(TimestampNanos(1), &labels, &line, &attributes, None);
-    let payload = Bytes::from(builder.finish().encode().unwrap());
+    let payload = builder.finish().encode().unwrap();
     let sent = Message { payload, ..Message::default() };
     append_all(&queue, &topic, 0, std::slice::from_ref(&sent)).await;
     let mut reader = read_from(&queue, "longest", &at, Offset(0)).await;

@@ -7,6 +7,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, UInt32Type};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
 
 use crate::error::BatchError;
 use crate::labels::Labels;
@@ -16,16 +17,17 @@ use crate::limits::Limits;
 pub const FORMAT_VERSION: u16 = 1;
 
 /// Writes one record batch as a self-contained Arrow IPC stream.
-pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, BatchError> {
+pub(crate) fn encode(batch: &RecordBatch) -> Result<Bytes, BatchError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
     writer.write(batch)?;
     writer.finish()?;
-    Ok(writer.into_inner()?)
+    Ok(writer.into_inner()?.into())
 }
 
-/// Reads a stream that must hold exactly one record batch with the columns of `schema`.
+/// Reads a stream that must hold exactly one record batch with the columns of `schema`, which lie in
+/// the payload from then on.
 pub(crate) fn decode(
-    payload: &[u8],
+    payload: &Bytes,
     schema: &Schema,
     limits: &Limits,
 ) -> Result<RecordBatch, BatchError> {
@@ -46,8 +48,8 @@ pub(crate) fn decode(
 }
 
 /// Reads with the decoder that is fed bytes: it never allocates more than it was given.
-fn read_stream(payload: &[u8]) -> Result<RecordBatch, BatchError> {
-    let mut rest = Buffer::from(payload);
+fn read_stream(payload: &Bytes) -> Result<RecordBatch, BatchError> {
+    let mut rest = Buffer::from(payload.clone());
     let mut decoder = StreamDecoder::new();
     let batch = decoder.decode(&mut rest)?.ok_or_else(|| shape("holds no record batch"))?;
     if decoder.decode(&mut rest)?.is_some() {

@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit, UInt32Type};
+use bytes::Bytes;
 
 use crate::batch::{self, column, label_column, read_labels, shape};
 use crate::error::BatchError;
@@ -219,7 +220,7 @@ impl LogBatch {
     ///
     /// # Errors
     /// When Arrow cannot write it; does not happen for batches this crate built.
-    pub fn encode(&self) -> Result<Vec<u8>, BatchError> {
+    pub fn encode(&self) -> Result<Bytes, BatchError> {
         batch::encode(&self.rows)
     }
 
@@ -227,7 +228,7 @@ impl LogBatch {
     ///
     /// # Errors
     /// When the bytes are damaged, of another shape, or over a limit.
-    pub fn decode(payload: &[u8], limits: &Limits) -> Result<Self, BatchError> {
+    pub fn decode(payload: &Bytes, limits: &Limits) -> Result<Self, BatchError> {
         let read = Self::from_rows(batch::decode(payload, &SCHEMA, limits)?, limits)?;
         read.check_limits(limits)?;
         Ok(read)
@@ -514,13 +515,14 @@ mod tests {
             at in any::<prop::sample::Index>(),
             bit in 0_u8..8,
         ) {
-            let mut bytes = build(&rows).encode().unwrap();
+            let mut bytes = build(&rows).encode().unwrap().to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
+            let bytes = Bytes::from(bytes);
             if let Ok(batch) = LogBatch::decode(&bytes, &Limits::default()) {
                 let _ = self::rows(&batch);
             }
-            drop(LogBatch::decode(&bytes[..at], &Limits::default()));
+            drop(LogBatch::decode(&bytes.slice(..at), &Limits::default()));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{self, column, label_column, read_labels, shape};
@@ -101,7 +102,7 @@ impl SampleBatch {
     ///
     /// # Errors
     /// When Arrow cannot write it; does not happen for batches this crate built.
-    pub fn encode(&self) -> Result<Vec<u8>, BatchError> {
+    pub fn encode(&self) -> Result<Bytes, BatchError> {
         batch::encode(&self.rows)
     }
 
@@ -109,7 +110,7 @@ impl SampleBatch {
     ///
     /// # Errors
     /// When the bytes are damaged, of another shape, or over a limit.
-    pub fn decode(payload: &[u8], limits: &Limits) -> Result<Self, BatchError> {
+    pub fn decode(payload: &Bytes, limits: &Limits) -> Result<Self, BatchError> {
         let rows = batch::decode(payload, &SCHEMA, limits)?;
         if rows.column(TIME).null_count() + rows.column(VALUE).null_count() != 0 {
             return Err(shape("a sample has a null"));

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use record::{
     Labels, Limits, LogBatch, LogBatchBuilder, MetricMetadata, SampleBatch, SampleBatchBuilder,
     SourceId, TimestampMillis, TimestampNanos,
@@ -48,12 +49,12 @@ fn samples() -> SampleBatch {
 }
 
 /// Reads a golden file; with `UPDATE_GOLDEN=1` writes it first where it is missing.
-fn golden(name: &str, newest: &[u8]) -> Vec<u8> {
+fn golden(name: &str, newest: &[u8]) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.is_file() {
         std::fs::write(&path, newest).unwrap();
     }
-    std::fs::read(&path).unwrap()
+    std::fs::read(&path).unwrap().into()
 }
 
 #[test]
