@@ -2,7 +2,7 @@
 //!
 //! Within a granule, what stands in one place of one pattern is alike: a number of a certain
 //! length, an identifier, a name with a counter behind it. Such a place is a **slot**, and its
-//! values lie together. Most bytes of variables are digits, and most digits are as good as random,
+//! values lie together ([`by_slot`]). Most bytes of variables are digits, and most digits are as good as random,
 //! so a value is taken apart once more, into its **mask** (the value with its digits made zeros)
 //! and its digits. The masks of a slot are few, mostly one; the digits of all slots go into one
 //! row of [`digits`], or, where they repeat from value to value, into a row that zstd compresses.
