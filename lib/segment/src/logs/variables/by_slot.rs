@@ -79,6 +79,12 @@ impl BySlot {
     pub(crate) fn shapes(&self) -> impl Iterator<Item = Slots<'_>> {
         self.shapes.iter().map(|shape| Slots { of: self, shape: *shape })
     }
+
+    #[inline]
+    fn value(&self, number: usize) -> Value<'_> {
+        let (start, end) = (self.starts[number] as usize, self.starts[number + 1] as usize);
+        Value { text: &self.bytes[start..], length: end - start }
+    }
 }
 
 impl<'a> Slots<'a> {
@@ -94,16 +100,8 @@ impl<'a> Slots<'a> {
 
 impl<'a> Values<'a> {
     #[inline]
-    pub(crate) fn iter(self) -> impl Iterator<Item = Value<'a>> + Clone {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Value<'a>> {
         let Shape { rows, slots, first, .. } = self.shape;
         (0..rows).map(move |row| self.of.value(first + row * slots + self.slot))
-    }
-}
-
-impl BySlot {
-    #[inline]
-    fn value(&self, number: usize) -> Value<'_> {
-        let (start, end) = (self.starts[number] as usize, self.starts[number + 1] as usize);
-        Value { text: &self.bytes[start..], length: end - start }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Within a granule, what stands in one place of one pattern is alike: a number of a certain
 //! length, an identifier, a name with a counter behind it. Such a place is a **slot**, and its
-//! values lie together ([`by_slot`]). Most bytes of variables are digits, and most digits are as good as random,
-//! so a value is taken apart once more, into its **mask** (the value with its digits made zeros)
-//! and its digits. The masks of a slot are few, mostly one; the digits of all slots go into one
-//! row of [`digits`], or, where they repeat from value to value, into a row that zstd compresses.
-//! Slots whose masks hardly repeat are kept as text, or, where they are hexadecimal, as numbers of
-//! identifiers ([`ids`]). The slots of some patterns at a time make a group ([`groups`]), which is
-//! what has to be decompressed for any line of these patterns.
+//! values lie together ([`by_slot`]). Most bytes of variables are digits, and most digits are as
+//! good as random, so a value is taken apart once more, into its **mask** (the value with its
+//! digits made zeros) and its digits. The masks of a slot are few, mostly one; the digits of all
+//! slots go into one row of [`digits`], or, where they repeat from value to value, into a row that
+//! zstd compresses. Slots whose masks hardly repeat are kept as text, or, where they are
+//! hexadecimal, as numbers of identifiers ([`ids`]). The slots of some patterns at a time make a
+//! group ([`groups`]), which is what has to be decompressed for any line of these patterns.
 //!
 //! What always holds: a line is its pattern with the values put back, byte for byte; a line
 //! without a pattern is the only value of a slot of its own.
