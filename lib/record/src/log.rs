@@ -224,7 +224,7 @@ impl LogBatch {
         batch::encode(&self.rows)
     }
 
-    /// Reads a payload, checking every column.
+    /// Reads a payload, checking every column. The batch lies in the payload, which is kept as long.
     ///
     /// # Errors
     /// When the bytes are damaged, of another shape, or over a limit.

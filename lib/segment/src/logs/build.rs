@@ -20,6 +20,7 @@ use bytes::Bytes;
 use record::{DETECTED_LEVEL, Labels, LogBatch};
 
 use super::assemble::assemble;
+use super::dealt::Dealt;
 use super::error::BuildError;
 use super::frame::PATTERNS_FREE;
 use super::granule::{GRANULE_ROWS, GRANULE_ROWS_MAX};
@@ -242,7 +243,7 @@ impl LogSegmentBuilder {
         for row in &mut self.rows {
             row.stream = numbers[row.stream as usize];
         }
-        let rows = by_stream(&self.rows, order.len());
+        let rows = by_stream(&self.rows);
         SortedRows {
             options: self.options,
             promoted: self.names.frequent(rows.len()),
@@ -267,21 +268,12 @@ impl LogSegmentBuilder {
 ///
 /// There are few streams, and most of a stream's rows come in the order of their times, so they are
 /// dealt out to their streams, and what is to be sorted then is short and nearly sorted.
-fn by_stream(rows: &[Row], streams: usize) -> Vec<Row> {
-    let mut starts = vec![0_usize; streams + 1];
-    rows.iter().for_each(|row| starts[row.stream as usize + 1] += 1);
-    for stream in 0..streams {
-        starts[stream + 1] += starts[stream];
-    }
-    let mut sorted = rows.to_vec();
-    let mut next = starts.clone();
-    for row in rows {
-        let place = &mut next[row.stream as usize];
-        sorted[*place] = *row;
-        *place += 1;
-    }
-    for range in starts.windows(2) {
-        sorted[range[0]..range[1]].sort_by_key(|row| row.time);
+fn by_stream(rows: &[Row]) -> Vec<Row> {
+    let mut dealt = Dealt::default();
+    dealt.deal(rows.iter().map(|row| row.stream));
+    let mut sorted: Vec<Row> = dealt.rows().iter().map(|row| rows[*row as usize]).collect();
+    for rows in sorted.chunk_by_mut(|a, b| a.stream == b.stream) {
+        rows.sort_by_key(|row| row.time);
     }
     sorted
 }

@@ -107,19 +107,20 @@ impl Classes {
 impl Block {
     #[inline]
     fn of(bytes: &[u8; BLOCK]) -> Self {
-        let (lanes, _) = bytes.as_chunks();
-        lanes
-            .iter()
-            .enumerate()
-            .fold(Self::default(), |block, (at, lanes)| block.with(at, lanes, 0))
+        Self::of_lanes(bytes.as_chunks().0)
+    }
+
+    #[inline]
+    fn of_lanes(lanes: &[[u8; LANES]]) -> Self {
+        let lanes = lanes.iter().enumerate();
+        lanes.fold(Self::default(), |block, (at, lanes)| block.with(at, lanes, 0))
     }
 
     /// The last of a line, which is not full.
     #[inline]
     fn last_of(line: &[u8]) -> Self {
         let (lanes, rest) = line[line.len() / BLOCK * BLOCK..].as_chunks();
-        let block = lanes.iter().enumerate();
-        let block = block.fold(Self::default(), |block, (at, lanes)| block.with(at, lanes, 0));
+        let block = Self::of_lanes(lanes);
         match line.last_chunk() {
             _ if rest.is_empty() => block,
             // Bytes before the rest fill the lanes, and are taken off again.

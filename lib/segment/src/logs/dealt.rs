@@ -1,4 +1,4 @@
-//! Rows dealt out by a small number, such as that of their pattern.
+//! Rows dealt out by a small number, such as that of their pattern or stream.
 //!
 //! The numbers are few and dense, so counting them says where each row goes.
 

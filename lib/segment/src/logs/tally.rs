@@ -482,6 +482,9 @@ fn text(term: &[u8]) -> &str {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use proptest::prelude::*;
+
+    use super::super::variables::GranuleVariables;
     use super::*;
 
     #[test]
@@ -556,5 +559,61 @@ mod tests {
         let filter = &mut TokenFilterBuilder::default();
         let (_, _, _, complete) = tally.end_granule(filter, &mut index.document());
         assert_eq!(complete, Complete { words: false, fragments: true, tokens: true });
+    }
+
+    /// Everything a granule's tally holds.
+    fn held(tally: &mut Tally) -> impl PartialEq + std::fmt::Debug {
+        let (mut words, mut fragments) = (Vec::new(), Vec::new());
+        tally.words.for_each_met(|word| words.push(word.to_owned()));
+        tally.fragments.for_each_met(|fragment| fragments.push(fragment.to_owned()));
+        words.sort();
+        fragments.sort();
+        tally.tokens.sort();
+        let hashes = tally.tokens.hashes.clone();
+        (words, fragments, hashes, tally.lengths, tally.runs, tally.grams.end_granule())
+    }
+
+    fn token() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-c]{1,3}",
+            "[a-zé]{10,40}",
+            "[0-9]{1,30}",
+            "[0-9a-f]{8,40}",
+            "[a-zA-Zü0-9]{1,30}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_counted_as_their_tokens_one_by_one_are(
+            rows in prop::collection::vec((0_u32..3, [token(), token()]), 1..60),
+        ) {
+            let (mut one_by_one, mut by_slot) = (Tally::new(1), Tally::new(1));
+            let mut variables = GranuleVariables::default();
+            for (pattern, tokens) in &rows {
+                for token in tokens.iter().map(String::as_bytes) {
+                    variables.push(token, token.len());
+                    match token.iter().any(u8::is_ascii_digit) {
+                        true => {
+                            let plain = token.iter().all(u8::is_ascii_digit);
+                            one_by_one.variable(token, plain, fragments(token));
+                        }
+                        false => one_by_one.word(token),
+                    }
+                }
+                match *pattern {
+                    NO_PATTERN => {
+                        variables.at_hand().for_each(|value| by_slot.value(value));
+                        variables.end_row_without_pattern(b"some line");
+                    }
+                    _ => variables.end_row(),
+                }
+            }
+            let patterns: Vec<u32> = rows.iter().map(|(pattern, _)| *pattern).collect();
+            let mut arranged = BySlot::default();
+            arranged.arrange(&patterns, &variables);
+            by_slot.slots(&arranged);
+            prop_assert_eq!(held(&mut by_slot), held(&mut one_by_one));
+        }
     }
 }
