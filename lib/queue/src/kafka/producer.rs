@@ -44,6 +44,10 @@ const ROOM_BYTES: usize = 1_024;
 /// it; only messages the client had no room for do.
 const SERVE: Duration = Duration::from_millis(50);
 
+/// The same while no message waits. The client keeps a processor busy for the last millisecond of
+/// every wait, so that an idle one waits longer.
+const SERVE_IDLE: Duration = Duration::from_millis(250);
+
 /// How long a client that failed may take to hand everything back.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -267,9 +271,12 @@ impl Shared {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
         let mut acknowledged_at_rebuild = usize::MAX;
         while !self.closing.load(Ordering::Acquire) {
-            let client = self.lock().client.clone();
+            let (client, idle) = {
+                let state = self.lock();
+                (state.client.clone(), state.kept.is_empty())
+            };
             if let Some(client) = client {
-                client.poll(SERVE);
+                client.poll(if idle { SERVE_IDLE } else { SERVE });
                 let fatal = client.client().fatal_error();
                 let mut state = self.lock();
                 if let Some((code, reason)) = fatal
