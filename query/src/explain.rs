@@ -79,6 +79,10 @@ impl Explain {
                 skipped_by_limit: scan.granules_skipped_by_limit,
                 read: scan.granules_read,
             },
+            groups: Counts(vec![
+                ("considered", scan.groups_considered),
+                ("read", scan.groups_read),
+            ]),
             rows: Counts(vec![
                 ("considered", scan.rows_considered),
                 ("lines_searched", scan.lines_searched),
@@ -115,6 +119,7 @@ fn nanos(duration: Duration) -> u64 {
 struct Figures {
     segments: Counts<u64>,
     granules: Granules,
+    groups: Counts<u64>,
     rows: Counts<u64>,
     bytes_read: u64,
     bytes: Counts<u64>,

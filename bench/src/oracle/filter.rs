@@ -89,9 +89,16 @@ impl Filter {
     }
 }
 
-/// A substring of 1 to 24 characters.
+/// A substring of 1 to 24 characters; now and then a whole identifier.
 fn cut(lines: &dyn SomeLines, rng: &mut Rng) -> String {
     loop {
+        if rng.u8(..6) == 0 {
+            let tokens = lines.any_line(rng).split(|c: char| !c.is_ascii_alphanumeric());
+            let ids = tokens.filter(|token| token.bytes().any(|byte| byte.is_ascii_digit()));
+            if let Some(id) = ids.max_by_key(|token| token.len()) {
+                return id.to_owned();
+            }
+        }
         let chars: Vec<char> = lines.any_line(rng).chars().collect();
         if chars.is_empty() {
             continue;

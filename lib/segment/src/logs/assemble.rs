@@ -123,10 +123,9 @@ impl Assembler {
         }
         self.by_slot.arrange(&columns.patterns, &self.variables);
         self.tally.slots(&self.by_slot);
-        columns.variables = self
-            .variables_writer
-            .encode(&self.by_slot)
-            .map_err(|cause| BuildError::encode(COLUMNS, cause))?;
+        let encoded = self.variables_writer.encode(&self.by_slot);
+        (columns.variables, columns.groups_bytes) =
+            encoded.map_err(|cause| BuildError::encode(COLUMNS, cause))?;
         let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
         let mut document = self.index.document();
         for stream in first..=last {
@@ -252,6 +251,7 @@ impl Assembler {
             raw_bytes: self.raw_bytes,
             granules: self.granules,
             pages: columns.pages,
+            heads: columns.heads,
         };
         let granules = container.pack(GRANULES, &table.encode())?;
         let (pages, meta) = columns.file.split_at(columns.meta.start);

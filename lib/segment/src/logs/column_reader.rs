@@ -27,7 +27,7 @@ use super::columns::{
 };
 use super::page::first_value;
 use super::pattern_table::PatternTable;
-use super::variables::{Opened, Shapes, TokenNeedles, UNREAD, Variables};
+use super::variables::{Encoded, Opened, Shapes, TokenNeedles, UNREAD, Variables};
 use crate::wire::Malformed;
 
 /// Decodes granules of a Parquet file of which only the end has been read.
@@ -100,13 +100,14 @@ impl ColumnReader {
         rows: Range<usize>,
         leaves: &[usize],
         pages: Vec<(u64, Bytes)>,
+        extent: Extent,
     ) -> Result<GranuleBatch, Malformed> {
         let (mut leaves, mut pages) = (leaves.to_vec(), pages);
         let mut variables = None;
         if let Some(at) = leaves.iter().position(|leaf| self.apart && *leaf == LINES)
             && let Some((_, page)) = pages.get(at)
         {
-            variables = first_value(page, rows.len())?;
+            variables = first_value(page, rows.len(), extent == Extent::Head)?;
             if variables.is_some() {
                 leaves.remove(at);
                 pages.remove(at);
@@ -117,7 +118,8 @@ impl ColumnReader {
             true => None,
             false => Some(self.decode_columns(rows, &leaves, pages)?),
         };
-        Ok(GranuleBatch { rows: rows_here, columns, variables })
+        let groups = (extent == Extent::Head).then(Vec::new);
+        Ok(GranuleBatch { rows: rows_here, columns, variables, groups })
     }
 
     fn decode_columns(
@@ -147,6 +149,14 @@ impl ColumnReader {
     }
 }
 
+/// How much of the page of variables there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// What comes before the groups.
+    Head,
+}
+
 /// Some columns of a granule, decoded.
 #[derive(Clone, Debug)]
 pub(crate) struct GranuleBatch {
@@ -155,9 +165,16 @@ pub(crate) struct GranuleBatch {
     columns: Option<RecordBatch>,
     /// The granule's variables, where Parquet had no need to be asked.
     variables: Option<Bytes>,
+    /// Where `variables` are what comes before the groups: by their numbers, those that were read.
+    groups: Option<Vec<Option<Bytes>>>,
 }
 
 impl GranuleBatch {
+    /// Takes in the groups that were read.
+    pub(crate) fn hold_groups(&mut self, groups: Vec<Option<Bytes>>) {
+        self.groups = Some(groups);
+    }
+
     pub(crate) fn times(&self) -> Result<&[i64], Malformed> {
         self.column::<TimestampNanosecondArray>("time").map(|column| &column.values()[..])
     }
@@ -195,12 +212,14 @@ impl GranuleBatch {
     }
 
     /// The granule's variables; `None` when it has whole lines.
-    fn variables(&self, patterns: &[u32]) -> Result<Option<&[u8]>, Malformed> {
+    fn variables(&self, patterns: &[u32]) -> Result<Option<Encoded<'_>>, Malformed> {
         if patterns.len() != self.rows {
             return Err(OTHER_SHAPE);
         }
-        if let Some(variables) = &self.variables {
-            return Ok(Some(variables));
+        match (&self.variables, &self.groups) {
+            (Some(head), Some(groups)) => return Ok(Some(Encoded::InPart { head, groups })),
+            (Some(all), None) => return Ok(Some(Encoded::Whole(all))),
+            (None, _) => {}
         }
         if self.columns.as_ref().is_none_or(|c| c.column_by_name(VARIABLES).is_none()) {
             return Ok(None);
@@ -209,7 +228,7 @@ impl GranuleBatch {
         if variables.is_empty() || variables.is_null(0) {
             return Err(OTHER_SHAPE);
         }
-        Ok(Some(variables.value(0)))
+        Ok(Some(Encoded::Whole(variables.value(0))))
     }
 
     /// The attributes without columns of their own.
@@ -332,6 +351,9 @@ mod tests {
     use super::super::granule::GRANULE_ROWS;
     use super::*;
 
+    /// How many of the last bytes of the variables below are groups.
+    const GROUPS_BYTES: usize = 1;
+
     fn write(rows: usize) -> EncodedColumns {
         let promoted = ["trace_id".to_owned()];
         let mut writer = ColumnWriter::new(&promoted, BuildOptions::default()).unwrap();
@@ -350,6 +372,7 @@ mod tests {
                 columns.end_attributes(&[(row % 2 == 0).then_some(trace.as_str())]).unwrap();
             }
             columns.variables = format!("granule {granule}").into_bytes();
+            columns.groups_bytes = GROUPS_BYTES;
             writer.write(columns).unwrap();
         }
         writer.finish().unwrap()
@@ -374,7 +397,8 @@ mod tests {
                 let leaves: Vec<usize> = (0..reader.leaves()).collect();
                 let pages = leaves.iter().map(|leaf| page(*leaf)).collect();
                 let start = granule * GRANULE_ROWS;
-                let batch = reader.decode(start..start + here, &leaves, pages).unwrap();
+                let batch =
+                    reader.decode(start..start + here, &leaves, pages, Extent::Whole).unwrap();
                 for at in [0, here / 2, here - 1] {
                     let row = granule * GRANULE_ROWS + at;
                     assert_eq!(batch.times().unwrap()[at], row as i64);
@@ -383,9 +407,27 @@ mod tests {
                     let trace = batch.promoted("trace_id").unwrap();
                     assert_eq!(trace.is_null(at), row % 2 == 1);
                 }
-                let variables = batch.variables(&vec![0; here]).unwrap();
-                assert_eq!(variables, Some(format!("granule {start}").as_bytes()));
-                let only = reader.decode(start..start + here, &[TIME], vec![page(TIME)]).unwrap();
+                let expected = format!("granule {start}");
+                let patterns = vec![0; here];
+                match batch.variables(&patterns).unwrap() {
+                    Some(Encoded::Whole(bytes)) => assert_eq!(bytes, expected.as_bytes()),
+                    other => panic!("{other:?}"),
+                }
+                let head = encoded.heads[granule];
+                let front = page(LINES).1.slice(..head.bytes as usize);
+                assert_eq!(crc32c::crc32c(&front), head.crc);
+                let pages = vec![(encoded.pages[LINES][granule].offset, front)];
+                let in_part =
+                    reader.decode(start..start + here, &[LINES], pages, Extent::Head).unwrap();
+                match in_part.variables(&patterns).unwrap() {
+                    Some(Encoded::InPart { head, groups: [] }) => {
+                        assert_eq!(head, &expected.as_bytes()[..expected.len() - GROUPS_BYTES]);
+                    }
+                    other => panic!("{other:?}"),
+                }
+                let only = reader
+                    .decode(start..start + here, &[TIME], vec![page(TIME)], Extent::Whole)
+                    .unwrap();
                 assert_eq!(only.times().unwrap().len(), here);
                 assert!(only.numbers("pattern").is_err());
             }

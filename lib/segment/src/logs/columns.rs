@@ -26,7 +26,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::build::BuildOptions;
 use super::error::BuildError;
-use super::granule::Page;
+use super::granule::{Head, Page};
 use super::sections::COLUMNS;
 
 /// The column of lines in format 1.
@@ -124,6 +124,8 @@ pub(crate) struct GranuleColumns {
     pub(crate) levels: Vec<u32>,
     pub(crate) patterns: Vec<u32>,
     pub(crate) variables: Vec<u8>,
+    /// How many of the last bytes of `variables` are groups.
+    pub(crate) groups_bytes: usize,
     attributes: MapBuilder<StringBuilder, StringBuilder>,
     /// Whether `attributes` has any.
     rest: bool,
@@ -140,6 +142,7 @@ impl GranuleColumns {
             levels: Vec::with_capacity(rows),
             patterns: Vec::with_capacity(rows),
             variables: Vec::new(),
+            groups_bytes: 0,
             attributes: MapBuilder::with_capacity(
                 Some(entry_names()),
                 StringBuilder::new(),
@@ -197,6 +200,8 @@ pub(crate) struct ColumnWriter {
     writer: ArrowWriter<Vec<u8>>,
     granule_rows: usize,
     rows: usize,
+    /// By granule, how many of the last bytes of its variables are groups.
+    groups_bytes: Vec<usize>,
 }
 
 /// The finished Parquet file, and what the footer and the granule table need of it.
@@ -206,6 +211,7 @@ pub(crate) struct EncodedColumns {
     /// Parquet's offset index and metadata, at the end of the file.
     pub(crate) meta: Range<usize>,
     pub(crate) pages: Vec<Vec<Page>>,
+    pub(crate) heads: Vec<Head>,
 }
 
 fn failed(cause: impl std::fmt::Display) -> BuildError {
@@ -221,11 +227,13 @@ impl ColumnWriter {
         let writer =
             ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), writer_options)
                 .map_err(failed)?;
-        Ok(Self { schema, writer, granule_rows: options.granule_rows, rows: 0 })
+        let (granule_rows, groups_bytes) = (options.granule_rows, Vec::new());
+        Ok(Self { schema, writer, granule_rows, rows: 0, groups_bytes })
     }
 
     /// Appends the next granule; only the last may have fewer rows.
     pub(crate) fn write(&mut self, granule: GranuleColumns) -> Result<(), BuildError> {
+        self.groups_bytes.push(granule.groups_bytes);
         let batch = granule.finish(&self.schema)?;
         self.rows += batch.num_rows();
         self.writer.write(&batch).map_err(failed)
@@ -235,10 +243,23 @@ impl ColumnWriter {
         self.writer.finish().map_err(failed)?;
         let file = Bytes::from(std::mem::take(self.writer.inner_mut()));
         let pages = pages(&file, self.rows, self.granule_rows).map_err(failed)?;
+        let heads = heads(&file, &pages[LINES], &self.groups_bytes).map_err(failed)?;
         let last_page_end = pages.iter().flatten().map(|p| p.offset + u64::from(p.bytes)).max();
         let meta_start = usize::try_from(last_page_end.unwrap_or(0)).map_err(failed)?;
-        Ok(EncodedColumns { meta: meta_start..file.len(), file, pages })
+        Ok(EncodedColumns { meta: meta_start..file.len(), file, pages, heads })
     }
+}
+
+/// What of the pages of variables comes before their groups, which are at the end: a value that is
+/// not compressed is the last thing in its page.
+fn heads(file: &Bytes, pages: &[Page], groups_bytes: &[usize]) -> Result<Vec<Head>, &'static str> {
+    let head = |(page, groups): (&Page, &usize)| {
+        let bytes = page.bytes.checked_sub(u32::try_from(*groups).ok()?)?;
+        let start = page.offset as usize;
+        Some(Head { bytes, crc: crc32c::crc32c(file.get(start..start + bytes as usize)?) })
+    };
+    let heads: Option<Vec<Head>> = pages.iter().zip(groups_bytes).map(head).collect();
+    heads.ok_or("a page of variables is smaller than its groups")
 }
 
 /// Where Parquet put the pages, once it is certain that they are the granules.

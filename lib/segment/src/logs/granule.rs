@@ -9,6 +9,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::columns::LINES;
 use super::grams::Grams;
 use super::runs::Runs;
 use crate::wire::{self, Malformed, Reader};
@@ -62,6 +63,17 @@ pub(crate) struct Page {
     pub(crate) crc: u32,
 }
 
+/// First format that says what of a page of variables comes before its groups.
+const HEADS_SINCE: u32 = 8;
+
+/// What of a page of variables comes before its groups: with it, a reader knows which of them it
+/// needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) bytes: u32,
+    pub(crate) crc: u32,
+}
+
 /// All granules, and their pages by leaf column.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct GranuleTable {
@@ -72,12 +84,23 @@ pub(crate) struct GranuleTable {
     pub(crate) granules: Vec<Granule>,
     /// `pages[column][granule]`, in the order of the Parquet schema's leaves.
     pub(crate) pages: Vec<Vec<Page>>,
+    /// By granule; none up to format 7.
+    pub(crate) heads: Vec<Head>,
 }
 
 impl Page {
     /// The page's place in the section of the columns.
     pub(crate) fn range(self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.bytes)
+    }
+}
+
+impl GranuleTable {
+    /// Where a granule's variables begin, up to their groups.
+    pub(crate) fn head_range(&self, granule: u32) -> Option<Range<u64>> {
+        let head = self.heads.get(granule as usize)?;
+        let offset = self.pages.get(LINES)?.get(granule as usize)?.offset;
+        Some(offset..offset + u64::from(head.bytes))
     }
 }
 
@@ -172,6 +195,10 @@ impl GranuleTable {
                 out.extend_from_slice(&page.crc.to_le_bytes());
             }
         }
+        for head in &self.heads {
+            wire::put_varint(&mut out, head.bytes.into());
+            out.extend_from_slice(&head.crc.to_le_bytes());
+        }
         out
     }
 
@@ -200,8 +227,12 @@ impl GranuleTable {
         for _ in 0..columns {
             pages.push(decode_pages(&mut reader, count, columns_bytes)?);
         }
+        let heads = match format {
+            HEADS_SINCE.. => decode_heads(&mut reader, pages.get(LINES))?,
+            _ => Vec::new(),
+        };
         reader.finish()?;
-        Ok(Self { granule_rows, raw_bytes, granules, pages })
+        Ok(Self { granule_rows, raw_bytes, granules, pages, heads })
     }
 }
 
@@ -221,6 +252,19 @@ fn decode_pages(
         pages.push(page);
     }
     Ok(pages)
+}
+
+fn decode_heads(
+    reader: &mut Reader<'_>,
+    pages: Option<&Vec<Page>>,
+) -> Result<Vec<Head>, Malformed> {
+    let pages = pages.ok_or(Malformed("it has no pages of variables"))?;
+    let head = |page: &Page| {
+        let head = Head { bytes: reader.number()?, crc: reader.fixed_u32()? };
+        let within = head.bytes <= page.bytes;
+        within.then_some(head).ok_or(Malformed("a page's head is larger than the page"))
+    };
+    pages.iter().map(head).collect()
 }
 
 #[cfg(test)]
@@ -249,18 +293,23 @@ mod tests {
     #[test]
     fn a_table_survives_its_bytes() {
         let page = |offset| Page { offset, bytes: 10, crc: 0xdead_beef };
-        let table = GranuleTable {
+        let head = |bytes| Head { bytes, crc: 0xfeed_beef };
+        let mut table = GranuleTable {
             granule_rows: GRANULE_ROWS,
             raw_bytes: 1 << 40,
             granules: vec![granule(GRANULE_ROWS as u32), granule(1)],
-            pages: vec![vec![page(4), page(14)], vec![page(24), page(34)]],
+            pages: (0..5).map(|column| vec![page(20 * column), page(20 * column + 10)]).collect(),
+            heads: vec![head(0), head(10)],
         };
         let bytes = table.encode();
-        assert_eq!(GranuleTable::decode(&bytes, 44, FORMAT_VERSION).unwrap(), table);
-        assert!(GranuleTable::decode(&bytes, 43, FORMAT_VERSION).is_err(), "a page past the end");
+        assert_eq!(GranuleTable::decode(&bytes, 100, FORMAT_VERSION).unwrap(), table);
+        assert!(GranuleTable::decode(&bytes, 99, FORMAT_VERSION).is_err(), "a page past the end");
         for cut in 0..bytes.len() {
-            assert!(GranuleTable::decode(&bytes[..cut], 44, FORMAT_VERSION).is_err());
+            assert!(GranuleTable::decode(&bytes[..cut], 100, FORMAT_VERSION).is_err());
         }
+        table.heads[1].bytes = 11;
+        let bytes = table.encode();
+        assert!(GranuleTable::decode(&bytes, 100, FORMAT_VERSION).is_err(), "a head past its page");
     }
 
     proptest! {

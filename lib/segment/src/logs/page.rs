@@ -125,12 +125,16 @@ impl PageDecoder {
     }
 }
 
-/// The value of a page's first row; the page is of an optional column of bytes, PLAIN and not
-/// compressed. `None` when Parquet has to be asked.
+/// The value of a page's first row, as far as it is there; the page is of an optional column of
+/// bytes, PLAIN and not compressed. `None` when Parquet has to be asked.
 ///
 /// # Errors
-/// [`Malformed`] when the page has other rows or is cut short.
-pub(crate) fn first_value(page: &Bytes, rows: usize) -> Result<Option<Bytes>, Malformed> {
+/// [`Malformed`] when the page has other rows or is cut short, unless it is a `head`.
+pub(crate) fn first_value(
+    page: &Bytes,
+    rows: usize,
+    head: bool,
+) -> Result<Option<Bytes>, Malformed> {
     let (header, body) = PageHeader::read(page)?;
     if (header.kind, header.encoding) != (Some(DATA_PAGE), Some(PLAIN)) {
         return Ok(None);
@@ -147,7 +151,9 @@ pub(crate) fn first_value(page: &Bytes, rows: usize) -> Result<Option<Bytes>, Ma
         return Ok(None);
     }
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(CUT_SHORT)?;
-    let value = rest.get(..u32::from_le_bytes(*length) as usize).ok_or(CUT_SHORT)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let length = if head { length.min(rest.len()) } else { length };
+    let value = rest.get(..length).ok_or(CUT_SHORT)?;
     Ok(Some(page.slice_ref(value)))
 }
 
@@ -292,7 +298,8 @@ mod tests {
                 drop(decoder.longs(page, rows));
                 drop(decoder.numbers(page, 200));
                 decoder.holds_nothing(page, rows);
-                drop(first_value(&Bytes::copy_from_slice(page), rows));
+                drop(first_value(&Bytes::copy_from_slice(page), rows, false));
+                drop(first_value(&Bytes::copy_from_slice(page), rows, true));
             }
             drop(delta_binary_packed(&junk, rows));
             let _damaged = all_zero(&junk, rows);
@@ -317,10 +324,10 @@ mod tests {
             let encoded = writer.finish().unwrap();
             let range = encoded.pages[LINES][0].range();
             let page = encoded.file.slice(range.start as usize..range.end as usize);
-            assert_eq!(first_value(&page, rows), Ok(Some(Bytes::from(variables))));
-            assert!(first_value(&page, rows + 1).is_err());
+            assert_eq!(first_value(&page, rows, false), Ok(Some(Bytes::from(variables))));
+            assert!(first_value(&page, rows + 1, false).is_err());
             for cut in 0..page.len() {
-                assert!(first_value(&page.slice(..cut), rows).is_err(), "{cut} bytes of it");
+                assert!(first_value(&page.slice(..cut), rows, false).is_err(), "{cut} bytes of it");
             }
         }
     }

@@ -192,6 +192,15 @@ impl CompiledPlan {
         self.token_needles.as_deref()
     }
 
+    /// Whether an identifier is looked for, which is in few values: the filters are decided by
+    /// tokens, and one of them only identifiers satisfy.
+    pub(crate) fn seeks_identifier(&self) -> bool {
+        let selective = |filter: &TokenNeedles| {
+            !filter.negative && filter.needles.iter().all(TokenNeedle::is_selective)
+        };
+        self.token_needles().is_some_and(|filters| filters.iter().any(selective))
+    }
+
     /// How many needles the filters have together; their numbers are below.
     pub(crate) fn needles(&self) -> usize {
         self.needles

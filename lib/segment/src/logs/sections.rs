@@ -3,7 +3,7 @@
 //! The container around them is [`crate::bundle`]; `docs/formats/segment.md` has the bytes.
 
 /// The format this build writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 7;
+pub const FORMAT_VERSION: u32 = 8;
 
 pub(crate) const PATTERNS: &str = "patterns";
 pub(crate) const STREAMS: &str = "streams";

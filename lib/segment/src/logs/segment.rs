@@ -20,7 +20,7 @@ use object_store::path::Path;
 use record::{Labels, Matcher};
 use serde::{Deserialize, Serialize};
 
-use super::column_reader::{ColumnReader, GranuleBatch};
+use super::column_reader::{ColumnReader, Extent, GranuleBatch};
 use super::error::SegmentError;
 use super::granule::GranuleTable;
 use super::index::GranuleIndex;
@@ -399,13 +399,14 @@ impl LogSegment {
         granule: u32,
         leaves: &[usize],
         pages: Vec<Bytes>,
+        extent: Extent,
     ) -> Result<GranuleBatch, Malformed> {
         let table = self.granules();
         let offset = |leaf: &usize| table.pages[*leaf][granule as usize].offset;
         let pages = leaves.iter().map(offset).zip(pages).collect();
         let start = granule as usize * table.granule_rows;
         let rows = start..start + table.granules[granule as usize].rows as usize;
-        self.columns().decode(rows, leaves, pages)
+        self.columns().decode(rows, leaves, pages, extent)
     }
 
     pub(crate) fn granules(&self) -> &GranuleTable {

@@ -96,16 +96,25 @@ pub(crate) fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec(row, 1..most)
 }
 
+/// The longest token of a random line, as identifiers are.
+fn longest_token(lines: Vec<String>) -> impl Strategy<Value = String> {
+    prop::sample::select(lines).prop_map(|line| {
+        let tokens = line.split(|c: char| !c.is_ascii_alphanumeric());
+        tokens.max_by_key(|token| token.len()).unwrap_or_default().to_owned()
+    })
+}
+
 /// A stretch of a random line, perhaps with its case changed or a character replaced.
 fn needle(rows: &[Row]) -> impl Strategy<Value = String> + use<> {
     let lines: Vec<String> = rows.iter().map(|row| row.line.clone()).collect();
+    let token = longest_token(lines.clone());
     let stretch = (prop::sample::select(lines), any::<prop::sample::Index>(), 0_usize..24);
     let cut = stretch.prop_map(|(line, start, length)| {
         let chars: Vec<char> = line.chars().collect();
         let start = start.index(chars.len() + 1);
         chars[start..].iter().take(length).collect::<String>()
     });
-    (cut, 0_u32..8).prop_map(|(text, change)| match change {
+    (prop_oneof![3 => cut, 1 => token], 0_u32..8).prop_map(|(text, change)| match change {
         0 => text.to_uppercase(),
         1 => text.replacen(|c: char| c.is_ascii_digit(), "7", 1),
         2 => text.replacen(' ', "", 1),

@@ -15,7 +15,8 @@ fn corpus() -> Vec<Row> {
     let streams = ["a", "b"].map(|app| Labels::from_pairs([("app", app)]));
     (0..40)
         .map(|n| {
-            let mut row = Row::new(&streams[n % 2], n as i64, &format!("user {n} failed a{n}b"));
+            let mut row =
+                Row::new(&streams[n % 2], n as i64, &format!("user {n} failed a{n}b {n:012x}"));
             row.attributes = vec![level("info"), ("id".to_owned(), format!("{n}"))];
             row
         })
@@ -32,6 +33,7 @@ fn plans() -> Vec<LogPlan> {
     ];
     vec![
         LogPlan { filters: filter(LineFilterOp::Contains, "user 17 "), ..all.clone() },
+        LogPlan { filters: filter(LineFilterOp::Contains, "000000000011"), ..all.clone() },
         LogPlan { filters: filter(LineFilterOp::Regex, "(?i)USER .*3b"), ..all.clone() },
         by_attribute,
         all,

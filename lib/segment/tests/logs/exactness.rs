@@ -67,6 +67,33 @@ fn random_questions_get_the_naive_answer() {
     assert!(0 < pruned.granules_pruned_by_words, "{pruned:?}");
     assert!(0 < pruned.granules_pruned_by_tokens, "{pruned:?}");
     assert!(0 < pruned.granules_skipped_by_limit, "{pruned:?}");
+    assert!(0 < pruned.groups_read, "{pruned:?}");
+}
+
+/// What an identifier reads of a granule: a part of its variables, and no times where it is not.
+#[tokio::test]
+async fn an_identifier_reads_its_group_alone() {
+    let app = stream("a");
+    let random = |n: usize| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let rows: Vec<Row> = (0..6_000)
+        .map(|n| {
+            let word = ["got", "put", "deleted"][n % 3];
+            // Texts shorter than the identifier, enough for a group of each pattern.
+            let [a, b] = [8 * n, 8 * n + 1].map(|n| format!("{:016x}Q", random(n)));
+            let id = u128::from(random(n)) << 64;
+            Row::new(&app, n as i64, &format!("{word} {a} {b} for {id:032x}"))
+        })
+        .collect();
+    let segment = open(&build(&rows, BuildOptions::default())).await;
+    let id = format!("{:032x}", u128::from(random(1_234)) << 64);
+    let whole = check(&segment, &rows, &filtered(LineFilterOp::Regex, &id)).await;
+    let found = check(&segment, &rows, &filtered(LineFilterOp::Contains, &id)).await;
+    assert_eq!((found.groups_considered, found.groups_read), (3, 1), "{found:?}");
+    assert!(3 * found.bytes_read < 2 * whole.bytes_read, "{found:?} {whole:?}");
+    // With a limit, and counted.
+    let plan = LogPlan { limit: Some(10), ..filtered(LineFilterOp::Contains, &id) };
+    assert_eq!(check(&segment, &rows, &plan).await.groups_read, 1);
+    check_counts(&segment, &rows, &plan).await;
 }
 
 fn all() -> LogPlan {

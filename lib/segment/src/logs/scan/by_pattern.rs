@@ -20,7 +20,7 @@ use crate::logs::plan::CompiledPlan;
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::LogSegment;
 use crate::logs::streams::{NO_LEVEL, VolumeEntry};
-use crate::logs::variables::{Shapes, TokenNeedles};
+use crate::logs::variables::{Needed, Shapes, TokenNeedles};
 use crate::logs::verdict::Verdict;
 use crate::wire::Malformed;
 
@@ -70,6 +70,27 @@ impl ByPattern {
         self.verdicts.contains(&Verdict::Perhaps)
     }
 
+    /// The groups in which rows still open may satisfy `filters`.
+    pub(crate) fn groups_needed(
+        &self,
+        filters: &[TokenNeedles],
+        segment: &LogSegment,
+    ) -> Result<Needed, SegmentError> {
+        let damaged = |cause| segment.damaged(COLUMNS, cause);
+        let Some(batch) = self.finishing.as_ref().filter(|_| self.open()) else {
+            return Ok(Needed::default());
+        };
+        let open = self.shapes_open();
+        let opened = batch.opened(segment.pattern_table()?, &self.patterns, &self.shapes);
+        let mut opened = opened.map_err(damaged)?.ok_or_else(|| damaged(WHOLE_LINES))?;
+        opened.needed(filters, &open, &vec![false; open.len()]).map_err(damaged)
+    }
+
+    /// By shape, whether its rows are still open.
+    fn shapes_open(&self) -> Vec<bool> {
+        self.verdicts.iter().map(|verdict| *verdict == Verdict::Perhaps).collect()
+    }
+
     /// Searches what is still open and counts; `None` when no row is left.
     pub(crate) fn finish(
         mut self,
@@ -109,7 +130,7 @@ impl ByPattern {
         stats: &mut ScanStats,
     ) -> Result<Vec<bool>, SegmentError> {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
-        let open: Vec<bool> = self.verdicts.iter().map(|v| *v == Verdict::Perhaps).collect();
+        let open = self.shapes_open();
         let rows = self.shapes.all().iter().zip(&open).filter(|(_, open)| **open);
         stats.lines_searched += rows.map(|(shape, _)| shape.rows.len() as u64).sum::<u64>();
         let opened = batch.opened(segment.pattern_table()?, &self.patterns, &self.shapes);

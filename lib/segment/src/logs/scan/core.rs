@@ -4,12 +4,14 @@
 //! 2. Prune by labels, streams, levels, words, tokens; ask for the patterns if granules are left.
 //! 3. Prune by patterns; put the granules left in order.
 //! 4. Window by window: read the columns that decide (time, stream, level, pattern), then, for the
-//!    rows still in question, the columns that finish (line, attributes).
+//!    rows still in question, the columns that finish (line, attributes). A scan for an identifier
+//!    reads lines [in part](super::in_part).
 //!
 //! What always holds: bytes are asked for only after the budget granted them, and a granule whose
 //! rows cannot be among the best any more is not read.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +28,8 @@ use super::numbers::GranulePages;
 use super::tally::RowTally;
 use super::undecided::Undecided;
 use crate::logs::budget::ScanBudget;
-use crate::logs::columns::PATTERN;
+use crate::logs::column_reader::Extent;
+use crate::logs::columns::{LINES, PATTERN, TIME};
 use crate::logs::error::SegmentError;
 use crate::logs::granule::Granule;
 use crate::logs::minutes::MinuteTally;
@@ -36,6 +39,7 @@ use crate::logs::prune::{self, TextPruner};
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::{Ask, Fetched, LogSegment, Part, checked};
 use crate::logs::token_filter::BlockRange;
+use crate::logs::variables::Needed;
 
 /// Compressed pages asked for at once. Decoded they take about ten times this.
 pub(crate) const WINDOW_BYTES_MAX: u64 = 8 << 20;
@@ -75,14 +79,16 @@ pub enum Found {
 pub(crate) struct ScanCore {
     pub(super) segment: LogSegment,
     pub(super) plan: Arc<CompiledPlan>,
-    budget: Arc<ScanBudget>,
+    pub(super) budget: Arc<ScanBudget>,
     pub(super) stats: ScanStats,
-    stage: Stage,
+    pub(super) stage: Stage,
     pub(super) leaves: Leaves,
     /// Whether rows are counted by their patterns where these alone decide them.
     by_pattern: bool,
     /// Whether they are counted by minute then.
     pub(super) by_minute: bool,
+    /// How much is read of variables before it is known which of their groups are needed.
+    extent: Extent,
     pub(super) decider: Decider,
     /// Granules still to read, in order.
     queue: VecDeque<u32>,
@@ -95,7 +101,7 @@ pub(crate) struct ScanCore {
 
 /// What the bytes handed to the next step are.
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     Start,
     /// Parts of the segment, and filter blocks with the hashes looked up in each.
     Parts {
@@ -115,6 +121,14 @@ enum Stage {
     /// The finishing columns of what was decided.
     Finishing {
         decided: Vec<(Undecided, Vec<usize>)>,
+    },
+    /// The groups that are needed of what was decided.
+    Groups {
+        decided: Vec<(Undecided, Needed)>,
+    },
+    /// Times of what was decided without them.
+    Times {
+        decided: Vec<Undecided>,
     },
     /// Nothing: the queue is next.
     Between,
@@ -141,6 +155,10 @@ impl ScanCore {
         Self {
             by_pattern: by_tokens && leaves.patterns_alone(),
             by_minute: false,
+            extent: match plan.seeks_identifier() && !segment.granules().heads.is_empty() {
+                true => Extent::Head,
+                false => Extent::Whole,
+            },
             leaves,
             decider: Decider::default(),
             queue: VecDeque::new(),
@@ -217,7 +235,20 @@ impl ScanCore {
                 }
                 Stage::Finishing { decided } => {
                     let started = self.budget.elapsed();
-                    self.finish_all(decided, given.columns)?;
+                    let ask = self.complete_all(decided, given.columns)?;
+                    self.stats.finish_nanos += self.nanos_since(started);
+                    ask
+                }
+                Stage::Groups { decided } => {
+                    let started = self.budget.elapsed();
+                    let ask = self.search_groups(decided, given.columns)?;
+                    self.stats.finish_nanos += self.nanos_since(started);
+                    ask
+                }
+                Stage::Times { decided } => {
+                    let started = self.budget.elapsed();
+                    let decided = self.with_times(decided, given.columns)?;
+                    self.finish_all(decided)?;
                     self.stats.finish_nanos += self.nanos_since(started);
                     None
                 }
@@ -282,13 +313,13 @@ impl ScanCore {
             }
             let leaves = self.deciding(&table.granules[granule as usize]);
             let pages = leaves.iter().map(|leaf| table.pages[*leaf][granule as usize]);
-            bytes += pages.clone().map(|page| u64::from(page.bytes)).sum::<u64>();
+            bytes += pages.map(|page| u64::from(page.bytes)).sum::<u64>();
             let enough = self.window_granules <= granules.len();
             let full = enough && !self.is_of_same_time(&granules, granule);
             if (full || WINDOW_BYTES_MAX < bytes) && !granules.is_empty() {
                 break;
             }
-            ranges.extend(pages.map(|page| page.range()));
+            ranges.extend(leaves.iter().map(|leaf| self.range(*leaf, granule)));
             granules.push(granule);
             self.queue.pop_front();
         }
@@ -317,18 +348,39 @@ impl ScanCore {
         searched && overlaps && window.len() < SAME_TIME_GRANULES.min(self.window_granules_max)
     }
 
+    /// Where a column of a granule is, as far as it is read.
+    fn range(&self, leaf: usize, granule: u32) -> Range<u64> {
+        let table = self.segment.granules();
+        match table.head_range(granule) {
+            Some(head) if leaf == LINES && self.extent == Extent::Head => head,
+            _ => table.pages[leaf][granule as usize].range(),
+        }
+    }
+
+    /// Whether all rows of a granule are in the plan's time range.
+    fn inside(&self, granule: &Granule) -> bool {
+        self.plan.time_matches(granule.time_min) && self.plan.time_matches(granule.time_max)
+    }
+
     /// Whether patterns and variables alone decide a granule's rows.
     fn by_patterns(&self, granule: &Granule) -> bool {
-        let inside =
-            self.plan.time_matches(granule.time_min) && self.plan.time_matches(granule.time_max);
         let wanted = |stream: u32| self.decider.streams.get(stream as usize) == Some(&true);
-        self.by_pattern && inside && granule.streams.clone().all(wanted)
+        self.by_pattern && self.inside(granule) && granule.streams.clone().all(wanted)
     }
 
     /// The columns that are read of a granule first.
     fn deciding(&self, granule: &Granule) -> Vec<usize> {
-        let patterns_only = self.by_minute && self.by_patterns(granule);
-        if patterns_only { vec![PATTERN] } else { self.leaves.deciding(granule) }
+        let by_patterns = self.by_patterns(granule);
+        let mut leaves = match self.by_minute && by_patterns {
+            true => vec![PATTERN],
+            false => self.leaves.deciding(granule),
+        };
+        if self.extent == Extent::Head {
+            let times_later = self.inside(granule) && !by_patterns;
+            leaves.retain(|leaf| *leaf != TIME || !times_later);
+            leaves.push(LINES);
+        }
+        leaves
     }
 
     fn out_of_reach(&self, granule: &Granule) -> bool {
@@ -392,17 +444,11 @@ impl ScanCore {
         Ok((!ranges.is_empty()).then_some(Ask { columns: ranges, ..Ask::default() }))
     }
 
-    fn finish_all(
-        &mut self,
-        decided: Vec<(Undecided, Vec<usize>)>,
-        fetched: Vec<Bytes>,
-    ) -> Result<(), SegmentError> {
-        let mut fetched = fetched.into_iter();
+    fn finish_all(&mut self, decided: Vec<Undecided>) -> Result<(), SegmentError> {
         let segment = self.segment.clone();
         let mut searched = Vec::new();
-        for (mut one, late) in decided {
+        for one in decided {
             self.budget.check()?;
-            self.complete(&mut one, &late, &mut fetched)?;
             let found = match one {
                 Undecided::Rows(one) if self.best.is_some() => {
                     searched.push(one);
@@ -459,6 +505,27 @@ impl ScanCore {
         Ok(())
     }
 
+    /// Adds the columns that finish granules to them, and finishes them, or asks for what is still
+    /// missing of their variables.
+    fn complete_all(
+        &mut self,
+        mut decided: Vec<(Undecided, Vec<usize>)>,
+        fetched: Vec<Bytes>,
+    ) -> Result<Option<Ask>, SegmentError> {
+        let mut fetched = fetched.into_iter();
+        for (one, late) in &mut decided {
+            self.budget.check()?;
+            self.complete(one, late, &mut fetched)?;
+        }
+        match self.extent {
+            Extent::Head => self.ask_for_groups(decided),
+            Extent::Whole => {
+                self.finish_all(decided.into_iter().map(|(one, _)| one).collect())?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Adds the columns that finish a granule, `late`, to it.
     fn complete(
         &self,
@@ -475,12 +542,12 @@ impl ScanCore {
         let missing: Vec<usize> = missing.collect();
         one.pages_mut().add(self.checked_pages(granule, missing, fetched)?);
         let pages = one.pages().of(late).map_err(damaged)?;
-        one.finish_with(self.segment.decode(granule, late, pages).map_err(damaged)?);
+        one.finish_with(self.segment.decode(granule, late, pages, self.extent).map_err(damaged)?);
         Ok(())
     }
 
     /// The next pages of a granule, each compared with its checksum.
-    fn checked_pages(
+    pub(super) fn checked_pages(
         &self,
         granule: u32,
         leaves: Vec<usize>,
@@ -489,7 +556,12 @@ impl ScanCore {
         let table = self.segment.granules();
         let checked = |(leaf, bytes): (usize, Bytes)| {
             let page = table.pages[leaf][granule as usize];
-            let sound = checked(page.crc, &bytes).map(|()| (leaf, bytes));
+            let head = table.heads.get(granule as usize);
+            let crc = match (head, self.extent) {
+                (Some(head), Extent::Head) if leaf == LINES => head.crc,
+                _ => page.crc,
+            };
+            let sound = checked(crc, &bytes).map(|()| (leaf, bytes));
             sound.map_err(|cause| self.segment.damaged(COLUMNS, cause))
         };
         leaves.into_iter().zip(fetched).map(checked).collect()

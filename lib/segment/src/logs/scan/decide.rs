@@ -96,7 +96,8 @@ impl Decider {
         let damaged = |cause| segment.damaged(COLUMNS, cause);
         let reach = reach(plan, best);
         let (mut times, mut few) = (Vec::new(), None);
-        if best.is_some_and(BestRows::is_bounded) {
+        let timed = pages.page(TIME).is_some();
+        if timed && best.is_some_and(BestRows::is_bounded) {
             times = pages.times(TIME, segment, decoder).map_err(damaged)?;
             let rows = in_reach(&times, &reach);
             if rows.is_empty() {
@@ -115,8 +116,12 @@ impl Decider {
                 if verdicts.iter().all(|verdict| *verdict == Verdict::No) {
                     return Ok(None);
                 }
-                times = pages.times(TIME, segment, decoder).map_err(damaged)?;
-                candidates(&verdicts, &times, &reach)
+                if timed {
+                    times = pages.times(TIME, segment, decoder).map_err(damaged)?;
+                    candidates(&verdicts, &times, &reach)
+                } else {
+                    all_candidates(&verdicts)
+                }
             }
         };
         if rows.is_empty() {
@@ -264,6 +269,12 @@ fn candidates(verdicts: &[Verdict], times: &[i64], reach: &RangeInclusive<i64>) 
     }
     rows.truncate(count);
     rows
+}
+
+/// The rows that are not refused, of a granule that is read without times.
+fn all_candidates(verdicts: &[Verdict]) -> Vec<Candidate> {
+    let rows = (0..).zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::No);
+    rows.map(|(row, verdict)| Candidate::new(row, *verdict == Verdict::Perhaps)).collect()
 }
 
 /// Whether a row that is left has no level or an empty one.

@@ -17,13 +17,14 @@ use crate::logs::error::SegmentError;
 use crate::logs::plan::{CompiledPlan, Direction};
 use crate::logs::sections::COLUMNS;
 use crate::logs::segment::LogSegment;
+use crate::logs::variables::{Needed, TokenNeedles};
 
 /// A granule's rows that are not refused yet.
 #[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) pages: GranulePages,
     pub(super) rows: Vec<Candidate>,
-    /// Of all rows, as the rest.
+    /// Of all rows, as the rest; none before they are read.
     pub(super) times: Vec<i64>,
     pub(super) streams: Streams,
     pub(super) levels: Vec<u32>,
@@ -58,7 +59,7 @@ impl Decided {
     /// The times of the rows that nothing can refuse any more.
     pub(crate) fn certain_times(&self) -> impl Iterator<Item = i64> {
         let decided = self.rows.iter().filter(|row| !self.labels_open && !row.open());
-        decided.map(|row| self.times[row.row()])
+        decided.filter_map(|row| self.times.get(row.row()).copied())
     }
 
     /// Refuses rows that cannot be among the best any more, and says whether any are left.
@@ -76,8 +77,8 @@ impl Decided {
 
     /// Whether a row could be among the best.
     fn reaches(&self, candidate: Candidate, best: &BestRows) -> bool {
-        let time = self.times[candidate.row()];
-        best.may_take(time, time)
+        let time = self.times.get(candidate.row());
+        time.is_none_or(|time| best.may_take(*time, *time))
     }
 
     /// Whether a line has to be searched.
@@ -88,6 +89,45 @@ impl Decided {
     /// Whether attributes without columns of their own have to be read.
     pub(crate) fn rest(&self) -> bool {
         self.rest
+    }
+
+    /// The groups in which open rows may satisfy `filters`, and those of the other rows, should the
+    /// answer carry their lines.
+    pub(crate) fn groups_needed(
+        &self,
+        filters: &[TokenNeedles],
+        segment: &LogSegment,
+        leaves: &Leaves,
+    ) -> Result<Needed, SegmentError> {
+        let Some(batch) = &self.finishing else { return Ok(Needed::default()) };
+        let Lines::Opened(mut opened) = self.lines(segment, batch)? else {
+            return Ok(Needed::default());
+        };
+        let open = self.rows.iter().filter(|row| row.open()).map(|row| row.row());
+        let certain = self.rows.iter().filter(|row| leaves.lines() && !row.open());
+        let needed = opened.needed_for_rows(filters, open, certain.map(|row| row.row()));
+        needed.map_err(|cause| segment.damaged(COLUMNS, cause))
+    }
+
+    /// Searches the lines still open in the groups that were read: from then on nothing but
+    /// attributes and labels decides. Says whether rows are left.
+    pub(crate) fn search(
+        &mut self,
+        filters: &[TokenNeedles],
+        segment: &LogSegment,
+        stats: &mut ScanStats,
+    ) -> Result<bool, SegmentError> {
+        let Some(batch) = self.finishing.as_ref().filter(|_| self.open()) else {
+            return Ok(!self.rows.is_empty());
+        };
+        let open = self.rows.iter().filter(|row| row.open()).map(|row| row.row());
+        stats.lines_searched += open.clone().count() as u64;
+        let satisfying = self.lines(segment, batch)?.satisfying(filters, open);
+        if let Some(satisfying) = satisfying.map_err(|cause| segment.damaged(COLUMNS, cause))? {
+            self.rows.retain(|row| !row.open() || satisfying[row.row()]);
+            self.rows.iter_mut().for_each(|row| *row = Candidate::new(row.row() as u32, false));
+        }
+        Ok(!self.rows.is_empty())
     }
 
     /// Searches the lines and attributes still open and builds the answer of a scan without a limit;

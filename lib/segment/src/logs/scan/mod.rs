@@ -18,6 +18,7 @@ mod by_pattern;
 mod core;
 mod decide;
 mod decided;
+mod in_part;
 mod leaves;
 mod narrow;
 mod numbers;

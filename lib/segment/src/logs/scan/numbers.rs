@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::logs::column_reader::Extent;
 use crate::logs::columns::{LEVEL, PATTERN, STREAM};
 use crate::logs::page::PageDecoder;
 use crate::logs::segment::LogSegment;
@@ -48,7 +49,7 @@ impl GranulePages {
         {
             return Ok(times);
         }
-        let batch = segment.decode(self.granule, &[leaf], vec![page.clone()])?;
+        let batch = segment.decode(self.granule, &[leaf], vec![page.clone()], Extent::Whole)?;
         batch.times().map(<[i64]>::to_vec)
     }
 
@@ -71,7 +72,7 @@ impl GranulePages {
             PATTERN => "pattern",
             _ => return Err(NOT_FETCHED),
         };
-        let batch = segment.decode(self.granule, &[leaf], vec![page.clone()])?;
+        let batch = segment.decode(self.granule, &[leaf], vec![page.clone()], Extent::Whole)?;
         batch.numbers(name).map(<[u32]>::to_vec)
     }
 

@@ -34,6 +34,10 @@ pub struct ScanStats {
     pub granules_skipped_by_limit: u64,
     /// Granules of which at least the columns that decide were read.
     pub granules_read: u64,
+    /// Groups of variables of the granules of which only some are read.
+    pub groups_considered: u64,
+    /// Those of them that were read.
+    pub groups_read: u64,
     /// Rows of the granules read.
     pub rows_considered: u64,
     /// Rows of these whose line had to be read to decide.
@@ -68,6 +72,8 @@ impl ScanStats {
         self.granules_pruned_by_patterns += other.granules_pruned_by_patterns;
         self.granules_skipped_by_limit += other.granules_skipped_by_limit;
         self.granules_read += other.granules_read;
+        self.groups_considered += other.groups_considered;
+        self.groups_read += other.groups_read;
         self.rows_considered += other.rows_considered;
         self.lines_searched += other.lines_searched;
         self.rows_matched += other.rows_matched;

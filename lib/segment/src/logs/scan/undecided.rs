@@ -1,10 +1,16 @@
 //! A granule between its columns of numbers and those that finish it.
 
+use bytes::Bytes;
+
 use super::best::BestRows;
 use super::by_pattern::ByPattern;
 use super::decided::Decided;
+use super::leaves::Leaves;
 use super::numbers::GranulePages;
 use crate::logs::column_reader::GranuleBatch;
+use crate::logs::error::SegmentError;
+use crate::logs::segment::LogSegment;
+use crate::logs::variables::{Needed, TokenNeedles};
 
 /// A granule that its columns of numbers do not refuse.
 #[derive(Debug)]
@@ -56,6 +62,30 @@ impl Undecided {
         match self {
             Self::Rows(one) => one.narrow(best),
             Self::Patterns(_) => true,
+        }
+    }
+
+    /// The groups of its variables that are needed, as far as what comes before them tells.
+    pub(super) fn groups_needed(
+        &self,
+        filters: &[TokenNeedles],
+        segment: &LogSegment,
+        leaves: &Leaves,
+    ) -> Result<Needed, SegmentError> {
+        match self {
+            Self::Rows(one) => one.groups_needed(filters, segment, leaves),
+            Self::Patterns(one) => one.groups_needed(filters, segment),
+        }
+    }
+
+    /// Takes in the groups that were read.
+    pub(super) fn hold_groups(&mut self, groups: Vec<Option<Bytes>>) {
+        let batch = match self {
+            Self::Rows(one) => &mut one.finishing,
+            Self::Patterns(one) => &mut one.finishing,
+        };
+        if let Some(batch) = batch {
+            batch.hold_groups(groups);
         }
     }
 

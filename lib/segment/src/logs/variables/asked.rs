@@ -22,6 +22,8 @@ pub(super) struct Asked<'a> {
     groups: Vec<Bytes<'a>>,
 }
 
+const NOT_READ: Malformed = Malformed("a line was asked for whose group was not read");
+
 /// Of a shape that no row asked for has.
 const NOT_ASKED: (u32, u32) = (u32::MAX, u32::MAX);
 
@@ -37,6 +39,9 @@ pub(super) fn asked<'a>(
     let mut asked =
         Asked { slots: Vec::new(), shapes: vec![NOT_ASKED; wanted.len()], groups: Vec::new() };
     for mut group in groups.into_iter().filter(|group| group.has(wanted)) {
+        if !group.read {
+            return Err(NOT_READ);
+        }
         let rows = |shape: usize| shapes.shapes[shape].rows.len();
         let rows_asked: usize = group.shapes.clone().filter(|at| wanted[*at]).map(rows).sum();
         let all_rows: usize = group.shapes.clone().map(rows).sum();

@@ -24,6 +24,7 @@ mod groups;
 mod ids;
 mod ids_writer;
 mod masks;
+mod needed;
 mod opened;
 mod read;
 mod search;
@@ -36,7 +37,8 @@ mod write;
 
 pub(crate) use by_slot::BySlot;
 pub(crate) use collected::{GranuleVariables, Value};
-pub(crate) use opened::Opened;
+pub(crate) use needed::Needed;
+pub(crate) use opened::{Encoded, Opened};
 pub(crate) use read::{UNREAD, Variables};
 pub(crate) use search::{TokenNeedle, TokenNeedles};
 pub(crate) use shapes::Shapes;
@@ -60,6 +62,7 @@ mod tests {
 
     use std::borrow::Cow;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
     use proptest::sample::Index;
 
@@ -69,8 +72,10 @@ mod tests {
     use crate::logs::sections::FORMAT_VERSION;
     use crate::wire::Malformed;
 
-    struct Encoded {
+    struct Written {
         bytes: Vec<u8>,
+        /// How many of the last bytes are groups.
+        groups_bytes: usize,
         patterns: Vec<u32>,
         table: PatternTable,
     }
@@ -80,7 +85,7 @@ mod tests {
         writer: &mut VariablesWriter,
         lines: &[String],
         without: impl Fn(usize) -> bool,
-    ) -> Encoded {
+    ) -> Written {
         let mut interner = PatternInterner::default();
         let mut variables = GranuleVariables::default();
         let mut patterns = Vec::new();
@@ -97,13 +102,18 @@ mod tests {
         let table = PatternTable::decode(&interner.encode(), FORMAT_VERSION).unwrap();
         let mut by_slot = BySlot::default();
         by_slot.arrange(&patterns, &variables);
-        Encoded { bytes: writer.encode(&by_slot).unwrap(), patterns, table }
+        let (bytes, groups_bytes) = writer.encode(&by_slot).unwrap();
+        Written { bytes, groups_bytes, patterns, table }
     }
 
-    impl Encoded {
+    impl Written {
         fn open(&self) -> Result<Opened<'_>, Malformed> {
+            self.open_as(Encoded::Whole(&self.bytes))
+        }
+
+        fn open_as<'a>(&'a self, encoded: Encoded<'a>) -> Result<Opened<'a>, Malformed> {
             Opened::new(
-                &self.bytes,
+                encoded,
                 &self.table,
                 &self.patterns,
                 Cow::Owned(Shapes::of(&self.table, &self.patterns)?),
@@ -131,17 +141,43 @@ mod tests {
                 }
                 _ => false,
             };
-            let open: Vec<usize> = (0..lines.len()).filter(|row| !decided(row)).collect();
+            let (certain, open): (Vec<usize>, Vec<usize>) = (0..lines.len()).partition(decided);
             let found = opened.satisfying(&filters, open.iter().copied()).unwrap();
             // What was searched can be read as well.
             let mut read = Variables::open(opened, 0..lines.len()).unwrap();
-            for ((row, line), found) in lines.iter().enumerate().zip(found) {
+            for ((row, line), found) in lines.iter().enumerate().zip(&found) {
                 assert_eq!(read.line(row).unwrap(), line);
                 let expected = needles.iter().all(|(negative, texts)| {
                     texts.iter().any(|text| line.contains(text.as_str())) != *negative
                 });
-                assert_eq!(found, expected && open.contains(&row), "{needles:?} in {line:?}");
+                assert_eq!(*found, expected && open.contains(&row), "{needles:?} in {line:?}");
             }
+            self.check_in_part(lines, &filters, (&open, &certain), &found);
+        }
+
+        /// The groups that are needed suffice to find what is found with all, and to read it.
+        fn check_in_part(
+            &self,
+            lines: &[String],
+            filters: &[TokenNeedles],
+            (open, certain): (&[usize], &[usize]),
+            found: &[bool],
+        ) {
+            let (head, groups) = self.bytes.split_at(self.bytes.len() - self.groups_bytes);
+            let mut opened = self.open_as(Encoded::InPart { head, groups: &[] }).unwrap();
+            let (open, sure) = (open.iter().copied(), certain.iter().copied());
+            let needed = opened.needed_for_rows(filters, open.clone(), sure).unwrap();
+            let read = needed.groups.iter().map(|place| {
+                let bytes = &groups[place.bytes.start as usize..place.bytes.end as usize];
+                assert_eq!(crc32c::crc32c(bytes), place.crc);
+                Bytes::copy_from_slice(bytes)
+            });
+            let read = needed.place(read);
+            let mut opened = self.open_as(Encoded::InPart { head, groups: &read }).unwrap();
+            assert_eq!(opened.satisfying(filters, open).unwrap(), found);
+            let wanted = (0..lines.len()).filter(|row| found[*row] || certain.contains(row));
+            let mut read = Variables::open(opened, wanted.clone()).unwrap();
+            wanted.for_each(|row| assert_eq!(read.line(row).unwrap(), lines[row]));
         }
 
         fn check(&self, lines: &[String]) {
@@ -285,6 +321,28 @@ mod tests {
             let plain: usize = lines.iter().map(String::len).sum();
             assert!(encoded.bytes.len() < plain, "{} of {plain} bytes", encoded.bytes.len());
         }
+    }
+
+    /// An identifier is in the group of its lines alone, unless texts are as long.
+    #[test]
+    fn an_identifier_needs_few_groups() {
+        let random = |n: usize| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let words = ["get", "put", "list", "delete"];
+        let lines: Vec<String> = (0..4_000)
+            .map(|n| format!("{} id={:016x} n={}", words[n % 4], random(n), n % 10))
+            .collect();
+        let written = encode(&mut writer(1), &lines, |_| false);
+        let head = &written.bytes[..written.bytes.len() - written.groups_bytes];
+        let mut opened = written.open_as(Encoded::InPart { head, groups: &[] }).unwrap();
+        assert_eq!(opened.groups.len(), 4);
+        let mut needed = |text: &str| {
+            let needles = vec![TokenNeedle::new(text.as_bytes()).unwrap()];
+            let filters = [TokenNeedles { negative: false, needles }];
+            opened.needed_for_rows(&filters, 0..lines.len(), 0..0).unwrap().groups.len()
+        };
+        assert_eq!(needed(&format!("{:016x}", random(1_234))), 1);
+        assert_eq!(needed("0123456789abcdef"), 0);
+        assert_eq!(needed("7"), 4, "it may be any digit");
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(crate) struct TokenNeedles {
     pub(crate) needles: Vec<TokenNeedle>,
 }
 
+/// Shortest needle that is in few values.
+const SELECTIVE_BYTES: usize = 8;
+
 /// Rows found, by their rank in their pattern.
 type Hits = [bool];
 
@@ -61,8 +64,17 @@ impl TokenNeedle {
         })
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.finder.needle().len()
+    }
+
+    /// Whether it is as long as identifiers are and has a digit: in few values.
+    pub(crate) fn is_selective(&self) -> bool {
+        SELECTIVE_BYTES <= self.len() && !self.digits.is_empty()
+    }
+
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        self.finder.find(text).is_some()
     }
 
     /// Where in a mask the needle may stand, by the number of digits before it there.
@@ -135,14 +147,12 @@ impl Opened<'_> {
         wanted: &[bool],
     ) -> Result<Vec<bool>, Malformed> {
         let rows = self.patterns.len();
-        for group in self.groups.iter_mut().filter(|group| group.has(wanted)) {
+        for group in self.groups.iter_mut().filter(|group| group.read && group.has(wanted)) {
             group.streams.slots.load()?;
             group.streams.text.load()?;
         }
-        let spelled = self.groups.iter().map(|_| Spelled::default()).collect();
-        let mut search = Search { opened: self, wanted, spelled, ids: None };
-        // Had a pattern the only needle, it would not leave its rows open.
-        let patterns_decided = matches!(filters, [filter] if filter.needles.len() == 1);
+        let mut search = Search::new(self, wanted);
+        let patterns_decided = patterns_decided(filters);
         let mut passing = vec![true; rows];
         let mut hits = vec![false; rows];
         for filter in filters {
@@ -160,11 +170,16 @@ impl Opened<'_> {
     }
 }
 
+/// Had a pattern the only needle, it would not leave its rows open.
+pub(super) fn patterns_decided(filters: &[TokenNeedles]) -> bool {
+    matches!(filters, [filter] if filter.needles.len() == 1)
+}
+
 /// A search under way in a granule the groups of which that are wanted have slots and text loaded.
-struct Search<'s, 'a> {
-    opened: &'s mut Opened<'a>,
+pub(super) struct Search<'s, 'a> {
+    pub(super) opened: &'s mut Opened<'a>,
     /// By shape: whether its rows are asked for.
-    wanted: &'s [bool],
+    pub(super) wanted: &'s [bool],
     /// By group.
     spelled: Vec<Spelled>,
     /// As soon as a needle asks for them.
@@ -181,13 +196,13 @@ struct Spelled {
 }
 
 /// Where one needle is, as far as masks and identifiers tell.
-struct Sight {
+pub(super) struct Sight {
     /// By mask: which of `places` are its, if any. Empty when the needle is in none.
     masks: Vec<u32>,
     /// Where in a mask the needle may stand, by the number of digits before it there; none first.
     places: Vec<Vec<usize>>,
     /// By list: which identifiers have it. Empty when none has.
-    ids: Vec<Vec<bool>>,
+    pub(super) ids: Vec<Vec<bool>>,
 }
 
 /// Whether whole streams of a group have the needle.
@@ -197,7 +212,12 @@ struct InGroup {
     half_bytes: bool,
 }
 
-impl Search<'_, '_> {
+impl<'s, 'a> Search<'s, 'a> {
+    pub(super) fn new(opened: &'s mut Opened<'a>, wanted: &'s [bool]) -> Self {
+        let spelled = opened.groups.iter().map(|_| Spelled::default()).collect();
+        Self { opened, wanted, spelled, ids: None }
+    }
+
     /// Marks the rows wanted, in the order of their patterns, whose pattern has the needle.
     fn find_in_patterns(&self, needle: &TokenNeedle, hits: &mut Hits) {
         let mut pattern = Vec::new();
@@ -216,10 +236,11 @@ impl Search<'_, '_> {
         needle: &TokenNeedle,
         hits: &mut Hits,
     ) -> Result<(), Malformed> {
-        let (masks, places) = self.masks_with(needle);
-        let sight = Sight { masks, places, ids: self.ids_with(needle)? };
+        let sight = self.sight(needle)?;
         for group in 0..self.opened.groups.len() {
-            if !self.opened.groups[group].has(self.wanted) {
+            // One that was not read has no needle: see `needed`.
+            let of = &self.opened.groups[group];
+            if !of.read || !of.has(self.wanted) {
                 continue;
             }
             let here = self.look(needle, &sight, group)?;
@@ -233,6 +254,12 @@ impl Search<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Where a needle is, as far as masks and identifiers tell.
+    pub(super) fn sight(&mut self, needle: &TokenNeedle) -> Result<Sight, Malformed> {
+        let (masks, places) = self.masks_with(needle);
+        Ok(Sight { masks, places, ids: self.ids_with(needle)? })
     }
 
     /// Looks through whole streams of a group, those that could have the needle.
@@ -475,7 +502,7 @@ impl<'w> Walk<'w> {
 }
 
 impl Sight {
-    fn places(&self, mask: usize) -> &[usize] {
+    pub(super) fn places(&self, mask: usize) -> &[usize] {
         let number = self.masks.get(mask).map_or(0, |number| *number as usize);
         self.places.get(number).map_or(&[], Vec::as_slice)
     }

@@ -7,7 +7,7 @@ use super::{STREAM_BYTES_MAX, digits};
 use crate::wire::{self, Malformed, Reader};
 
 /// What [`super::groups::Groups`] wrote of a group, in its order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Streams<'a> {
     pub(super) slots: Stream<'a>,
     pub(super) choices: Stream<'a>,
@@ -20,7 +20,7 @@ pub(super) struct Streams<'a> {
 }
 
 /// The digits that are packed rather than compressed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RandomDigits<'a> {
     pub(super) count: usize,
     packed: &'a [u8],
@@ -34,19 +34,40 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Streams<'a> {
-    pub(super) fn read(mut reader: Reader<'a>, with_half_bytes: bool) -> Result<Self, Malformed> {
-        Ok(Self {
-            slots: Stream::read(&mut reader)?,
-            choices: Stream::read(&mut reader)?,
-            repetitive: Stream::read(&mut reader)?,
-            lengths: Stream::read(&mut reader)?,
-            text: Stream::read(&mut reader)?,
-            half_bytes: match with_half_bytes {
-                true => Stream::read(&mut reader)?,
-                false => Stream::default(),
-            },
-            random: RandomDigits { count: reader.number()?, packed: reader.into_rest() },
-        })
+    /// Reads those of a group whose slots are known; since format 8.
+    pub(super) fn read(slots: &[u8], mut reader: Reader<'a>) -> Result<Self, Malformed> {
+        Self::of_slots(slots).read_rest(&mut reader)?.read_random(reader)
+    }
+
+    /// Those of a group of which nothing else was read.
+    pub(super) fn of_slots(slots: &[u8]) -> Self {
+        Self { slots: Stream::loaded(slots), ..Self::default() }
+    }
+
+    /// Reads those of a group that has its slots, and, as the only one up to format 6, half-bytes.
+    pub(super) fn read_with_slots(
+        mut reader: Reader<'a>,
+        with_half_bytes: bool,
+    ) -> Result<Self, Malformed> {
+        let slots = Stream::read(&mut reader)?;
+        let mut streams = Self { slots, ..Self::default() }.read_rest(&mut reader)?;
+        if with_half_bytes {
+            streams.half_bytes = Stream::read(&mut reader)?;
+        }
+        streams.read_random(reader)
+    }
+
+    fn read_rest(self, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let choices = Stream::read(reader)?;
+        let repetitive = Stream::read(reader)?;
+        let lengths = Stream::read(reader)?;
+        let text = Stream::read(reader)?;
+        Ok(Self { choices, repetitive, lengths, text, ..self })
+    }
+
+    fn read_random(self, mut reader: Reader<'a>) -> Result<Self, Malformed> {
+        let random = RandomDigits { count: reader.number()?, packed: reader.into_rest() };
+        Ok(Self { random, ..self })
     }
 }
 
@@ -70,6 +91,12 @@ impl<'a> Stream<'a> {
             return Err(Malformed("it is larger than this version ever writes"));
         }
         Ok(Self { length, stored: reader.bytes()?, plain: None })
+    }
+
+    /// A stream that was part of another.
+    fn loaded(plain: &[u8]) -> Self {
+        let plain = Some(Cow::Owned(plain.to_vec()));
+        Self { length: 0, stored: &[], plain }
     }
 
     /// Bytes it has when it is loaded.

@@ -79,8 +79,8 @@ impl VariablesWriter {
         })
     }
 
-    /// Encodes one granule.
-    pub(crate) fn encode(&mut self, granule: &BySlot) -> std::io::Result<Vec<u8>> {
+    /// Encodes one granule, and says how many of the last bytes are groups.
+    pub(crate) fn encode(&mut self, granule: &BySlot) -> std::io::Result<(Vec<u8>, usize)> {
         self.masks.clear();
         self.groups.clear();
         self.ids.clear();
@@ -213,15 +213,15 @@ impl VariablesWriter {
         used.1
     }
 
-    fn finish(&mut self) -> std::io::Result<Vec<u8>> {
+    fn finish(&mut self) -> std::io::Result<(Vec<u8>, usize)> {
         let mut masks = Vec::with_capacity(self.masks.bytes() + self.masks.len() + 2);
         wire::put_varint(&mut masks, self.masks.len() as u64);
         self.masks.iter().for_each(|mask| wire::put_bytes(&mut masks, mask));
         let mut out = Vec::with_capacity(self.groups.bytes() + masks.len() + self.ids.bytes());
         put_stream(&mut self.compressor, &masks, 0, &mut out)?;
         let ids = self.ids.finish(&mut self.compressor, &mut out)?;
-        self.groups.finish(&ids, &mut out);
-        Ok(out)
+        self.groups.finish(&ids, &mut self.compressor, &mut out)?;
+        Ok((out, self.groups.bytes()))
     }
 }
 
