@@ -18,8 +18,8 @@
 //!
 //! [`LogSegment`] opens with one read. A [`LogScan`] takes away granules that cannot hold an answer
 //! ([`prune`]), decides rows by time, stream, level and pattern ([`verdict`]), and where a variable
-//! could still decide it searches variables alone if it can ([`variables`]), else whole lines
-//! ([`scan`]).
+//! could still decide it searches variables alone if it can ([`variables`]), of which an identifier
+//! needs a part, else whole lines ([`scan`]).
 //!
 //! # What always holds
 //!
