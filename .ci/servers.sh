@@ -38,12 +38,21 @@ python_venv() {
 
 free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# free_port: prints a port below the range that outgoing connections use.
+# free_port: prints a port below the range that outgoing connections use, and that nobody was given
+# in the last hour: servers that start at the same time do not listen yet, and one that was stopped
+# comes back to its ports.
 free_port() {
-  local port
+  local given=$cache/given-ports now port
+  exec 8>"$given.lock"
+  flock -w 60 8 || die "another process holds $given.lock for a minute"
+  now=$(date +%s)
+  touch "$given"
+  awk -v since=$((now - 3600)) '$2 > since' "$given" >"$given.new"
+  mv "$given.new" "$given"
   for _ in $(seq 200); do
     port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-    if free "$port"; then
+    if ! grep -q "^$port " "$given" && free "$port"; then
+      echo "$port $now" >>"$given"
       echo "$port"
       return
     fi

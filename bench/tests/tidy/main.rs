@@ -1,11 +1,12 @@
 //! What must hold of the repository itself: the arrows between crates, dashboards that ask only
-//! for metrics that exist, and no large files.
+//! for metrics that exist, no large files, and ports of its own for each server of the tests.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod arrows;
 mod dashboards;
 mod files;
+mod ports;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! The logs batch: rows of streams, columnar.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -258,10 +259,8 @@ impl LogBatch {
     }
 
     fn check_limits(&self, limits: &Limits) -> Result<(), BatchError> {
-        let longest =
-            self.columns.lines.value_offsets().windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
-        let longest = usize::try_from(longest).unwrap_or(0);
-        BatchError::check("line_bytes_max", longest, limits.line_bytes_max)?;
+        let line = longest(&self.columns.lines, 0..self.len());
+        BatchError::check("line_bytes_max", line, limits.line_bytes_max)?;
         let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &*self.columns;
         if attribute_names.null_count() != 0 || attribute_values.null_count() != 0 {
             return Err(shape("an attribute is null"));
@@ -269,16 +268,22 @@ impl LogBatch {
         let widest = attribute_offsets.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let widest = usize::try_from(widest).unwrap_or(0);
         BatchError::check("attributes_max", widest, limits.attributes_max)?;
-        for row in 0..self.len() {
-            for (name, value) in self.attributes(row) {
-                let (name, value) = (name.len(), value.len());
-                BatchError::check("label_name_bytes_max", name, limits.label_name_bytes_max)?;
-                let max = limits.attribute_value_bytes_max;
-                BatchError::check("attribute_value_bytes_max", value, max)?;
-            }
-        }
-        Ok(())
+        let range = match &attribute_offsets[..] {
+            [first, .., last] => *first as usize..*last as usize,
+            _ => 0..0,
+        };
+        let name = longest(attribute_names, range.clone());
+        BatchError::check("label_name_bytes_max", name, limits.label_name_bytes_max)?;
+        let value = longest(attribute_values, range);
+        BatchError::check("attribute_value_bytes_max", value, limits.attribute_value_bytes_max)
     }
+}
+
+/// Bytes of the longest of some texts.
+fn longest(texts: &StringArray, range: Range<usize>) -> usize {
+    let offsets = texts.value_offsets().get(range.start..=range.end).unwrap_or_default();
+    let longest = offsets.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(0);
+    usize::try_from(longest).unwrap_or(0)
 }
 
 /// Collects rows into a [`LogBatch`].
