@@ -31,24 +31,23 @@ impl Replays {
     ///
     /// Rows without a source (pushes) always are.
     pub(crate) fn take(&mut self, batch: &LogBatch) -> Option<Vec<bool>> {
-        let mut mask = Vec::with_capacity(batch.len());
-        let mut run: Option<Run> = None;
-        for row in 0..batch.len() {
-            let Some((source, offset)) = batch.source(row) else {
-                mask.push(true);
-                continue;
-            };
-            let current = match &mut run {
-                Some(run) if run.source == source => run,
-                other => {
-                    self.end(other.take());
-                    let high = self.highs.get(&source).copied();
-                    other.insert(Run { source, high, raised: false })
-                }
-            };
-            mask.push(current.take(offset));
-        }
-        self.end(run);
+        // Rows of many sources are mixed in a batch: each source is looked up once.
+        let mut runs: Vec<Run> = Vec::new();
+        let mut numbers = HashMap::new();
+        let mut run_of = |source: &SourceId| {
+            *numbers.entry(*source).or_insert_with(|| {
+                let high = self.highs.get(source).copied();
+                runs.push(Run { source: *source, high, raised: false });
+                runs.len() - 1
+            })
+        };
+        let run_of: Vec<usize> = batch.sources().iter().map(&mut run_of).collect();
+        let new = |row| match batch.source_index(row) {
+            Some((source, offset)) => runs[run_of[source]].take(offset),
+            None => true,
+        };
+        let mask: Vec<bool> = (0..batch.len()).map(new).collect();
+        runs.into_iter().for_each(|run| self.end(run));
         if mask.iter().all(|new| *new) { None } else { Some(mask) }
     }
 
@@ -73,14 +72,14 @@ impl Replays {
         self.highs.retain(|source, _| touched.contains_key(source) || remembered(source));
     }
 
-    fn end(&mut self, run: Option<Run>) {
-        let Some(Run { source, high: Some(high), raised: true }) = run else { return };
+    fn end(&mut self, run: Run) {
+        let Run { source, high: Some(high), raised: true } = run else { return };
         self.highs.insert(source, high);
         self.touched.insert(source, high);
     }
 }
 
-/// Neighbouring rows of one source: one look-up for all of them.
+/// The rows of one source in a batch.
 #[derive(Debug)]
 struct Run {
     source: SourceId,
@@ -119,8 +118,14 @@ mod tests {
         builder.finish()
     }
 
+    /// Batches put together may name a source twice.
+    fn halves(rows: &[Option<(u8, u64)>]) -> LogBatch {
+        let (first, second) = rows.split_at(rows.len() / 2);
+        LogBatch::concat(&[batch(first), batch(second)]).unwrap()
+    }
+
     fn taken(replays: &mut Replays, rows: &[Option<(u8, u64)>]) -> Vec<bool> {
-        replays.take(&batch(rows)).unwrap_or_else(|| vec![true; rows.len()])
+        replays.take(&halves(rows)).unwrap_or_else(|| vec![true; rows.len()])
     }
 
     proptest! {

@@ -108,6 +108,11 @@ fn count_windows(
 fn build(tenant: &TenantId, parts: Vec<Share>) -> Result<Built, BuildError> {
     let failed = |error: segment::logs::BuildError| BuildError::new(tenant, error);
     let mut builder = LogSegmentBuilder::new(BuildOptions::default());
+    let rows = |(held, mask): &Share| match mask {
+        Some(mask) => mask.iter().filter(|taken| **taken).count(),
+        None => held.batch.len(),
+    };
+    builder.reserve(parts.iter().map(rows).sum());
     let mut shares = Shares::default();
     for (held, mask) in parts {
         let bytes = held.batch.raw_bytes_by_stream(mask.as_deref());

@@ -106,7 +106,7 @@ impl LogBatch {
         &self.streams
     }
 
-    /// The distinct sources.
+    /// The sources; one may be there twice where batches were put together.
     pub fn sources(&self) -> &[SourceId] {
         &self.sources
     }
@@ -150,11 +150,14 @@ impl LogBatch {
 
     /// The source of row `row` and the offset just after it, or `None` for a pushed row.
     pub fn source(&self, row: usize) -> Option<(SourceId, u64)> {
+        self.source_index(row).map(|(source, offset)| (self.sources[source], offset))
+    }
+
+    /// Like [`LogBatch::source`], the source as its place among [`LogBatch::sources`].
+    pub fn source_index(&self, row: usize) -> Option<(usize, u64)> {
         let Columns { sources, source_offsets, .. } = &*self.columns;
-        if sources.is_null(row) {
-            return None;
-        }
-        Some((self.sources[sources.value(row) as usize], source_offsets.value(row)))
+        let taken = || (sources.value(row) as usize, source_offsets.value(row));
+        (!sources.is_null(row)).then(taken)
     }
 
     /// Bytes of all lines, without newlines: what users call the raw size.
@@ -162,6 +165,18 @@ impl LogBatch {
         let lines = &self.columns.lines;
         let offsets = lines.value_offsets();
         (offsets[lines.len()] - offsets[0]).unsigned_abs().into()
+    }
+
+    /// Bytes of the names and values of all attributes.
+    pub fn attribute_bytes(&self) -> usize {
+        let Columns { attribute_offsets, attribute_names, attribute_values, .. } = &*self.columns;
+        let ends = |offsets: &[i32]| (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
+        let (first, last) = ends(attribute_offsets);
+        [attribute_names, attribute_values]
+            .map(|texts| ends(&texts.value_offsets()[first..=last]))
+            .iter()
+            .map(|(start, end)| end - start)
+            .sum()
     }
 
     /// Replaces [`LogBatch::streams`] by equal ones, so that batches can have them in common.
@@ -497,6 +512,9 @@ mod tests {
             let all: Vec<Row> = first.into_iter().chain(second).collect();
             prop_assert_eq!(rows(&joined), all.clone());
             prop_assert_eq!(joined.raw_bytes(), all.iter().map(|r| r.line.len() as u64).sum::<u64>());
+            let attributes = all.iter().flat_map(|row| &row.attributes);
+            let bytes: usize = attributes.map(|(name, value)| name.len() + value.len()).sum();
+            prop_assert_eq!(joined.attribute_bytes(), bytes);
             let mask = &keep[..all.len()];
             let kept: Vec<Row> =
                 all.iter().zip(mask).filter(|(_, k)| **k).map(|(r, _)| r.clone()).collect();

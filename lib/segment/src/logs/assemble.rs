@@ -16,7 +16,7 @@ use super::sections::{
 };
 use super::shelf::{SHELF_ROWS, Shelf, Shelved};
 use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams, is_first};
-use super::tally::Tally;
+use super::tally::{TOKENS_MAX, Tally};
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
 use super::variables::{BySlot, GranuleVariables, VariablesWriter};
 use crate::bundle::{BundleBuilder, BundleKind};
@@ -27,7 +27,6 @@ pub(crate) struct Assembler {
     /// In the order of their numbers; those that no row has reached yet may be missing.
     labels: Vec<Labels>,
     promoted: Vec<String>,
-    shelf: Shelf,
     patterns: PatternInterner,
     levels: Interner,
     tally: Tally,
@@ -62,7 +61,6 @@ impl Assembler {
     pub(crate) fn new(promoted: Vec<String>, options: BuildOptions) -> Result<Self, BuildError> {
         Ok(Self {
             labels: Vec::new(),
-            shelf: Shelf::default(),
             patterns: PatternInterner::new(options.patterns_free),
             levels: Interner::default(),
             tally: Tally::new(options.granule_rows),
@@ -99,33 +97,41 @@ impl Assembler {
         rows: &[Row],
     ) -> Result<(), BuildError> {
         let granule_rows = self.options.granule_rows;
-        let mut shelf = std::mem::take(&mut self.shelf);
+        self.patterns.reserve(rows.len());
+        self.tokens.reserve(rows.len().min(TOKENS_MAX));
+        let mut shelf = Shelf::default();
         for rows in rows.chunks((SHELF_ROWS / granule_rows).max(1) * granule_rows) {
             shelf.fill(batches, rows, &mut self.levels);
             for (granule, rows) in rows.chunks(granule_rows).enumerate() {
                 self.granule(&shelf, granule * granule_rows, rows)?;
             }
         }
-        self.shelf = shelf;
         Ok(())
     }
 
     /// Writes the next granule, whose rows are on the shelf from `start` on.
-    fn granule(&mut self, shelf: &Shelf, start: usize, rows: &[Row]) -> Result<(), BuildError> {
+    fn granule(&mut self, shelf: &Shelf<'_>, start: usize, rows: &[Row]) -> Result<(), BuildError> {
         let mut levels = RoaringBitmap::new();
         self.raw_bytes += shelf.line_bytes(start..start + rows.len()) as u64;
         let mut columns = GranuleColumns::new(rows.len(), self.promoted.len());
         self.variables.clear();
+        let (mut fetched, mut last_level) = (0, None);
         for (at, row) in rows.iter().enumerate() {
+            if at == fetched {
+                fetched += shelf.fetch(start + at);
+            }
             let shelved = shelf.row(start + at);
-            levels.insert(shelved.level());
+            if last_level != Some(shelved.level()) {
+                last_level = Some(shelved.level());
+                levels.insert(shelved.level());
+            }
             self.row(shelved, row, &mut columns)?;
         }
         self.by_slot.arrange(&columns.patterns, &self.variables);
-        self.tally.slots(&self.by_slot);
         let encoded = self.variables_writer.encode(&self.by_slot);
         (columns.variables, columns.groups_bytes) =
             encoded.map_err(|cause| BuildError::encode(COLUMNS, cause))?;
+        self.tally.slots(&self.by_slot, &self.variables_writer);
         let (first, last) = (rows[0].stream, rows[rows.len() - 1].stream);
         let mut document = self.index.document();
         for stream in first..=last {

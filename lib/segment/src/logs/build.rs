@@ -170,6 +170,11 @@ impl LogSegmentBuilder {
         }
     }
 
+    /// Makes room for so many rows to come.
+    pub fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+    }
+
     /// Adds the rows of `batch`; with a mask, those where it is true.
     ///
     /// # Errors
@@ -184,9 +189,13 @@ impl LogSegmentBuilder {
     ) -> Result<(), BuildError> {
         assert!(mask.is_none_or(|mask| mask.len() == batch.len()), "one flag a row");
         let taken = |row: &usize| mask.is_none_or(|mask| mask[*row]);
-        let lines: usize = (0..batch.len()).filter(taken).map(|row| batch.line(row).len()).sum();
-        let attributes: usize =
-            (0..batch.len()).filter(taken).map(|row| attribute_bytes(batch, row)).sum();
+        let (lines, attributes) = match mask {
+            None => (batch.raw_bytes() as usize, batch.attribute_bytes()),
+            Some(_) => (
+                (0..batch.len()).filter(taken).map(|row| batch.line(row).len()).sum(),
+                (0..batch.len()).filter(taken).map(|row| attribute_bytes(batch, row)).sum(),
+            ),
+        };
         let full = SEGMENT_BYTES_MAX < self.bytes + lines + attributes;
         let (Ok(number), false) = (u32::try_from(self.batches.len()), full) else {
             return Err(BuildError::Full { bytes_max: SEGMENT_BYTES_MAX });

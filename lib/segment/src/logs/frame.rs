@@ -180,7 +180,7 @@ impl Tokens {
         let (mut hash, mut rest) = (0, 0);
         let (mut count, mut variables) = (0, 0);
         classes.tokens(|start, end, variable| {
-            hash = mixed(hash, line, rest, start);
+            hash ^= hash_of(count, line, rest, start);
             self.places[count] = Place { start: start as u32, end: end as u32 };
             variables |= u64::from(variable) << (count % 64);
             count += 1;
@@ -193,15 +193,17 @@ impl Tokens {
             self.variables.push(variables);
         }
         self.count = count;
-        mixed(hash, line, rest, line.len())
+        hash ^ hash_of(count, line, rest, line.len())
     }
 }
 
-/// A hash that goes on with the separators from `start` to `end`.
+/// A hash of the separators from `start` to `end`, which come before the token numbered `at`. None
+/// of a line's hashes waits for the one before.
 #[inline]
-fn mixed(hash: u64, line: &[u8], start: usize, end: usize) -> u64 {
+fn hash_of(at: usize, line: &[u8], start: usize, end: usize) -> u64 {
     // Odd, and as many ones as zeros.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let hash = (at as u64 + 1).wrapping_mul(FACTOR);
     // Up to seven bytes of `word`, and how many.
     let fold = |hash: u64, word: u64, length: usize| {
         let word = (word << (8 * (7 - length)) << 8) + length as u64;

@@ -36,6 +36,9 @@ use crate::wire::Malformed;
 /// What tantivy sizes its first tables by; they grow as needed.
 const WRITER_BYTES: usize = 4 << 20;
 
+/// Room for the terms of a granule, which are some thousands of short ones.
+const DOCUMENT_BYTES: usize = 128 << 10;
+
 /// Longest term kept. Longer words and fragments are rare and mark their granule incomplete.
 pub(crate) const TERM_BYTES_MAX: usize = 256;
 
@@ -112,7 +115,10 @@ impl IndexBuilder {
     }
 
     pub(crate) fn document(&self) -> GranuleDocument {
-        GranuleDocument { fields: self.fields, document: TantivyDocument::new() }
+        GranuleDocument {
+            fields: self.fields,
+            document: TantivyDocument::with_capacity(DOCUMENT_BYTES),
+        }
     }
 
     /// Adds the document of the next granule.

@@ -51,6 +51,13 @@ impl Default for Interner {
 }
 
 impl Interner {
+    /// Makes room for so many strings to come, of so many bytes together.
+    pub(crate) fn reserve(&mut self, strings: usize, bytes: usize) {
+        self.bytes.reserve(bytes);
+        self.ends.reserve(strings);
+        self.hashes.reserve(strings);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -63,6 +63,14 @@ impl PatternInterner {
         Self { frames: Frames::new(free), ..Self::default() }
     }
 
+    /// Makes room for the patterns that so many lines to come are likely to have.
+    pub(crate) fn reserve(&mut self, lines: usize) {
+        const LINES_PER_PATTERN: usize = 16;
+        const PATTERN_BYTES: usize = 128;
+        let patterns = (lines / LINES_PER_PATTERN).min(PATTERNS_MAX);
+        self.patterns.reserve(patterns, patterns * PATTERN_BYTES);
+    }
+
     /// Cuts `line`: `put` gets what its pattern leaves out, in order, as the first so many bytes of
     /// what is left of the line.
     pub(crate) fn intern<'a>(

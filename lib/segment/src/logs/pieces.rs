@@ -1,11 +1,14 @@
 //! Bytes put together from short pieces of other bytes.
 //!
 //! Lines are cut into pieces of a few bytes and put together from them, dozens a line, so what a
-//! copy costs beside the bytes decides. A short piece is copied as a block of fixed size, which is
-//! one load and one store; what is copied beyond its end is overwritten by the next.
+//! copy costs beside the bytes decides. A short piece is copied as a block or two of fixed size, a
+//! load and a store each; what is copied beyond its end is overwritten by the next.
 
-/// Longest piece that is copied as a block. Most are shorter by far.
+/// Bytes copied at once, of which most pieces have fewer.
 pub(crate) const BLOCK: usize = 16;
+
+/// Longest piece that is copied as two blocks.
+const TWO_BLOCKS: usize = 2 * BLOCK;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
@@ -18,10 +21,20 @@ impl Pieces {
     /// Appends the first `length` bytes of `source`; false, and nothing, when it has fewer.
     #[inline]
     pub(crate) fn put(&mut self, source: &[u8], length: usize) -> bool {
-        if length <= BLOCK
-            && let Some(from) = source.first_chunk::<BLOCK>()
+        if length <= BLOCK {
+            self.put_blocks::<BLOCK>(source, length)
+        } else if length <= TWO_BLOCKS {
+            self.put_blocks::<TWO_BLOCKS>(source, length)
+        } else {
+            self.put_slowly(source, length)
+        }
+    }
+
+    #[inline]
+    fn put_blocks<const N: usize>(&mut self, source: &[u8], length: usize) -> bool {
+        if let Some(from) = source.first_chunk::<N>()
             && let Some(room) = self.bytes.get_mut(self.end..)
-            && let Some(to) = room.first_chunk_mut::<BLOCK>()
+            && let Some(to) = room.first_chunk_mut::<N>()
         {
             *to = *from;
             self.end += length;
@@ -47,8 +60,8 @@ impl Pieces {
     fn put_slowly(&mut self, source: &[u8], length: usize) -> bool {
         let Some(piece) = source.get(..length) else { return false };
         let end = self.end + length;
-        if self.bytes.len() < end + BLOCK {
-            self.bytes.resize((end + BLOCK).next_power_of_two(), 0);
+        if self.bytes.len() < end + TWO_BLOCKS {
+            self.bytes.resize((end + TWO_BLOCKS).next_power_of_two(), 0);
         }
         self.bytes[self.end..end].copy_from_slice(piece);
         self.end = end;

@@ -6,7 +6,10 @@
 //!
 //! What always holds: a granule that has a longer variable with the identifier in it may have it.
 
+use wide::u8x16;
+
 use super::granule::LengthSet;
+use super::lanes::{LANES, within};
 use crate::wire::{Malformed, Reader};
 
 /// Shorter variables are not looked at, nor are shorter identifiers ruled out.
@@ -39,9 +42,19 @@ impl Runs {
     /// Takes a variable.
     pub(crate) fn insert(&mut self, variable: &[u8]) {
         if LONG <= variable.len() {
-            self.digits.insert(variable, u8::is_ascii_digit);
-            self.hex.insert(variable, is_hex);
+            self.insert_long(variable);
         }
+    }
+
+    fn insert_long(&mut self, variable: &[u8]) {
+        let (mut digits, mut hex) = (Longest::default(), Longest::default());
+        for block in variable.chunks(BLOCK) {
+            let (in_digits, in_hex) = classes(block);
+            digits.block(in_digits, block.len());
+            hex.block(in_hex, block.len());
+        }
+        self.digits.insert(digits.longest, variable.len());
+        self.hex.insert(hex.longest, variable.len());
     }
 
     /// Whether a variable longer than `identifier` may contain it.
@@ -74,11 +87,57 @@ fn is_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
+/// Bytes looked at at once: one bit of a word each.
+const BLOCK: usize = 64;
+
+/// Which of up to [`BLOCK`] bytes are digits, and which hexadecimal ones, the first in the lowest
+/// bit.
+fn classes(block: &[u8]) -> (u64, u64) {
+    let mut classes = (0, 0);
+    for (at, lanes) in block.chunks(LANES).enumerate() {
+        let mut padded = [0; LANES];
+        padded[..lanes.len()].copy_from_slice(lanes);
+        let lanes = u8x16::new(padded);
+        let digits = within(lanes, b'0', b'9');
+        let hex = digits | within(lanes, b'a', b'f');
+        classes.0 |= u64::from(digits.to_bitmask()) << (LANES * at);
+        classes.1 |= u64::from(hex.to_bitmask()) << (LANES * at);
+    }
+    classes
+}
+
+/// The longest run of bits, block by block.
+#[derive(Debug, Default)]
+struct Longest {
+    longest: usize,
+    /// The run that reaches up to the next block.
+    open: usize,
+}
+
+impl Longest {
+    /// Goes on with the `length` lowest bits.
+    fn block(&mut self, bits: u64, length: usize) {
+        let first = bits.trailing_ones() as usize;
+        self.longest = self.longest.max(self.open + first);
+        if first == length {
+            self.open += first;
+            return;
+        }
+        self.open = (bits << (BLOCK - length)).leading_ones() as usize;
+        let (mut rest, mut within) = (bits, 0);
+        while rest != 0 {
+            // Each step takes a bit off every run.
+            rest &= rest >> 1;
+            within += 1;
+        }
+        self.longest = self.longest.max(within);
+    }
+}
+
 impl RunLengths {
-    fn insert(&mut self, variable: &[u8], digit: fn(&u8) -> bool) {
-        let runs = variable.split(|byte| !digit(byte));
-        let longest = runs.map(<[u8]>::len).max().unwrap_or(0);
-        if longest == variable.len() {
+    /// Takes the longest run of a variable of so many bytes.
+    fn insert(&mut self, longest: usize, bytes: usize) {
+        if longest == bytes {
             self.whole.insert(longest);
         } else if LONG <= longest {
             self.within.insert(longest);
@@ -111,6 +170,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_longest_runs_are_those_found_byte_by_byte(
+            variable in "[0-9a-g]{0,20}([0-9]{0,70}|[0-9a-f]{0,140})[0-9a-g]{0,70}",
+        ) {
+            let longest = |digit: fn(&u8) -> bool| {
+                variable.as_bytes().split(|byte| !digit(byte)).map(<[u8]>::len).max().unwrap_or(0)
+            };
+            let mut found = Runs::default();
+            found.insert_long(variable.as_bytes());
+            let mut expected = Runs::default();
+            expected.digits.insert(longest(u8::is_ascii_digit), variable.len());
+            expected.hex.insert(longest(is_hex), variable.len());
+            prop_assert_eq!(found, expected);
+        }
+
         #[test]
         fn a_longer_variable_is_never_ruled_out(
             (before, identifier, after) in ("[0-9a-fx]{0,9}", "([0-9]|[0-9a-f]){14,70}", "[0-9a-fx]{0,9}"),

@@ -1,10 +1,11 @@
-//! Rows fetched from their batches, side by side in the order in which they will be taken.
+//! Where the next rows are in their batches, in the order in which they will be taken.
 //!
 //! A segment is sorted by stream, and the rows of a stream lie far apart in the batches they came
 //! in: taken one by one, each costs a cache miss for its line and one for every column on the way
-//! to it. So the next rows are copied a batch after the other, each to its place in their order.
+//! to it. So the columns of the next rows are gone through a batch after the other, and lines are
+//! fetched some at a time, when the processor waits for all of them at once.
 //!
-//! Bounds: a copy of the lines and attributes of [`SHELF_ROWS`] rows.
+//! Bounds: a copy of the attributes of [`SHELF_ROWS`] rows.
 
 use record::{DETECTED_LEVEL, LogBatch};
 
@@ -13,16 +14,20 @@ use super::dealt::Dealt;
 use super::intern::Interner;
 use super::streams::NO_LEVEL;
 
-/// Rows fetched at once, about 10 MB of usual lines. With more, those of one batch are closer
-/// together; with fewer, they are still in the cache when they are taken.
+/// Rows looked at at once. With more, those of one batch are closer together; with fewer, what is
+/// known of them is still in the cache when they are taken.
 pub(crate) const SHELF_ROWS: usize = 65_536;
 
-/// The rows fetched last; its buffers are kept.
+/// Lines fetched at once, which fit into the cache closest to the processor.
+const FETCHED_ROWS: usize = 32;
+
+/// Bytes that the processor fetches together.
+const CACHE_LINE: usize = 64;
+
+/// The rows looked at last; its buffers are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
-    /// Lines end to end in the order of rows.
-    lines: Vec<u8>,
-    rows: Vec<Place>,
+pub(crate) struct Shelf<'b> {
+    rows: Vec<Place<'b>>,
     /// Names and values end to end, in the order of batches.
     text: String,
     attributes: Vec<Attribute>,
@@ -31,9 +36,8 @@ pub(crate) struct Shelf {
 
 /// Where a row's parts are.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    line_start: usize,
-    line_bytes: usize,
+struct Place<'b> {
+    line: &'b [u8],
     level: u32,
     /// In [`Shelf::attributes`].
     attributes_start: u32,
@@ -51,28 +55,31 @@ struct Attribute {
 /// One row on the shelf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shelved<'a> {
-    shelf: &'a Shelf,
-    place: Place,
+    shelf: &'a Shelf<'a>,
+    place: Place<'a>,
 }
 
-impl Shelf {
-    /// Fetches `rows`, at most [`SHELF_ROWS`]; their levels are numbered in `levels`.
-    pub(crate) fn fill(&mut self, batches: &[LogBatch], rows: &[Row], levels: &mut Interner) {
+impl<'b> Shelf<'b> {
+    /// Looks at `rows`, at most [`SHELF_ROWS`]; their levels are numbered in `levels`.
+    pub(crate) fn fill(&mut self, batches: &'b [LogBatch], rows: &[Row], levels: &mut Interner) {
         self.by_batch.deal(rows.iter().map(|row| row.batch));
         self.rows.clear();
         self.rows.resize(rows.len(), Place::default());
         self.text.clear();
         self.attributes.clear();
+        let mut last = None;
         for at in self.by_batch.rows() {
             let row = &rows[*at as usize];
             let batch = &batches[row.batch as usize];
-            let place = &mut self.rows[*at as usize];
-            place.line_bytes = batch.line(row.row as usize).len();
-            place.level = NO_LEVEL;
-            place.attributes_start = self.attributes.len() as u32;
+            let attributes_start = self.attributes.len() as u32;
+            let mut level = NO_LEVEL;
             for (name, value) in batch.attributes(row.row as usize) {
-                if name == DETECTED_LEVEL && place.level == NO_LEVEL {
-                    place.level = levels.intern(value.as_bytes()) + 1;
+                if name == DETECTED_LEVEL && level == NO_LEVEL {
+                    level = match last {
+                        Some((last, level)) if last == value => level,
+                        _ => levels.intern(value.as_bytes()) + 1,
+                    };
+                    last = Some((value, level));
                     continue;
                 }
                 let start = self.text.len();
@@ -81,37 +88,38 @@ impl Shelf {
                 self.text.push_str(value);
                 self.attributes.push(Attribute { start, name_end, end: self.text.len() });
             }
-            place.attributes_end = self.attributes.len() as u32;
-        }
-        let mut bytes = 0;
-        for place in &mut self.rows {
-            place.line_start = bytes;
-            bytes += place.line_bytes;
-        }
-        // Never shorter, so that room is cleared only when there is more of it.
-        self.lines.resize(self.lines.len().max(bytes), 0);
-        for at in self.by_batch.rows() {
-            let row = &rows[*at as usize];
-            let place = &self.rows[*at as usize];
-            self.lines[place.line_start..][..place.line_bytes]
-                .copy_from_slice(batches[row.batch as usize].line(row.row as usize).as_bytes());
+            self.rows[*at as usize] = Place {
+                line: batch.line(row.row as usize).as_bytes(),
+                level,
+                attributes_start,
+                attributes_end: self.attributes.len() as u32,
+            };
         }
     }
 
-    /// The row fetched as the one numbered `at`.
+    /// Fetches the lines of some rows from `start` on, at least one where there is any, and returns
+    /// how many.
+    pub(crate) fn fetch(&self, start: usize) -> usize {
+        let rows = &self.rows[start..self.rows.len().min(start + FETCHED_ROWS)];
+        let lines = rows.iter().flat_map(|place| place.line.iter().step_by(CACHE_LINE));
+        std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
+        rows.len()
+    }
+
+    /// The row numbered `at`.
     pub(crate) fn row(&self, at: usize) -> Shelved<'_> {
         Shelved { shelf: self, place: self.rows[at] }
     }
 
     /// Bytes of the lines of some rows.
     pub(crate) fn line_bytes(&self, rows: std::ops::Range<usize>) -> usize {
-        self.rows[rows].iter().map(|place| place.line_bytes).sum()
+        self.rows[rows].iter().map(|place| place.line.len()).sum()
     }
 }
 
 impl<'a> Shelved<'a> {
     pub(crate) fn line(&self) -> &'a [u8] {
-        &self.shelf.lines[self.place.line_start..][..self.place.line_bytes]
+        self.place.line
     }
 
     /// The number of its level above 0, or [`NO_LEVEL`].

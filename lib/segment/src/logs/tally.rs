@@ -15,15 +15,15 @@ use super::intern::{Interner, Probe};
 use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::runs::Runs;
 use super::token::fragments;
-use super::token_filter::{TokenFilterBuilder, selective, token_hash};
-use super::variables::{BySlot, Value};
+use super::token_filter::{self, TokenFilterBuilder, selective, token_hash};
+use super::variables::{BySlot, Value, VariablesWriter};
 
 /// Distinct tokens that a granule puts into the filter for every row it may have. A granule with
 /// more is full of blobs; its share of the filter would cost more than reading it.
 const TOKENS_PER_ROW_MAX: usize = 16;
 
 /// Tokens of all granules of a segment together, 16 bytes each while it is built.
-const TOKENS_MAX: usize = 4 << 20;
+pub(crate) const TOKENS_MAX: usize = 4 << 20;
 
 /// Distinct fragments of a granule for every row it may have; a few hundred a granule are usual,
 /// identifiers in hexadecimal make thousands, and base64 bodies far more.
@@ -85,18 +85,20 @@ impl Tally {
         }
     }
 
-    /// Counts what stands in the slots of a granule's patterns.
-    pub(crate) fn slots(&mut self, granule: &BySlot) {
-        // A line without a pattern was counted when it came.
-        for slots in granule.shapes().filter(|slots| !slots.are_lines()) {
+    /// Counts what stands in the slots of a granule's patterns, which have just been `encoded`.
+    ///
+    /// Nearly all values share their mask with others, and where the filter does not hold them, it says
+    /// all there is to count.
+    pub(crate) fn slots(&mut self, granule: &BySlot, encoded: &VariablesWriter) {
+        let masks = encoded.masks().filter(|mask| !token_filter::holds(mask));
+        masks.for_each(|mask| self.token_of_any_length(mask));
+        let mut by_mask = encoded.by_mask().iter();
+        for slots in granule.shapes() {
             for values in slots.iter() {
-                let mut last = None;
-                for value in values.iter() {
-                    let short = value.short();
-                    if short.is_none() || short != last {
-                        self.value(value);
-                    }
-                    last = short;
+                let by_mask = by_mask.next().is_some_and(|by_mask| *by_mask);
+                // A line without a pattern was counted when it came.
+                if !by_mask && !slots.are_lines() {
+                    values.iter().for_each(|value| self.value(value));
                 }
             }
         }
@@ -106,22 +108,18 @@ impl Tally {
     #[inline]
     pub(crate) fn value(&mut self, value: Value<'_>) {
         let bytes = value.bytes();
-        let Some(short) = value.short() else {
-            return match bytes.iter().any(u8::is_ascii_digit) {
-                true => {
-                    self.variable(bytes, bytes.iter().all(u8::is_ascii_digit), fragments(bytes))
-                }
-                false => self.word(bytes),
-            };
-        };
-        let digits = short.digits();
-        match digits.are_none() {
-            true => self.word(bytes),
-            false => {
-                let run = |(start, length): (usize, usize)| &bytes[start..start + length];
-                let fragments = digits.runs_between(short).map(run);
-                self.variable(bytes, digits.are_all_of(short), fragments);
-            }
+        let Some(digits) = value.digits() else { return self.token_of_any_length(bytes) };
+        if digits.are_none() {
+            return self.word(bytes);
+        }
+        let run = |(start, length): (usize, usize)| &bytes[start..start + length];
+        self.variable(bytes, digits.are_all(), digits.between().map(run));
+    }
+
+    fn token_of_any_length(&mut self, bytes: &[u8]) {
+        match bytes.iter().any(u8::is_ascii_digit) {
+            true => self.variable(bytes, bytes.iter().all(u8::is_ascii_digit), fragments(bytes)),
+            false => self.word(bytes),
         }
     }
 
@@ -185,13 +183,12 @@ impl Tally {
             filter.add(self.granule, self.tokens.hashes.iter().copied());
         }
         if complete.words {
-            self.words.for_each_met(|word| document.word(word));
+            self.words.for_each_met(self.granule + 1, |word| document.word(word));
         }
         if complete.fragments {
             self.fragments.for_each_met(|fragment| document.fragment(fragment));
         }
         self.tokens.clear();
-        self.words.met.clear();
         self.fragments.clear();
         self.granule += 1;
         self.complete = None;
@@ -288,7 +285,6 @@ struct Words {
     /// The last granule that met the pattern or word.
     pattern_stamps: Vec<u32>,
     word_stamps: Vec<u32>,
-    met: Vec<u32>,
 }
 
 impl Words {
@@ -322,7 +318,7 @@ impl Words {
                 whole = false;
                 continue;
             }
-            meet(&mut self.word_stamps, &mut self.met, *word, granule);
+            self.word_stamps[*word as usize] = granule;
         }
         whole
     }
@@ -340,22 +336,17 @@ impl Words {
                 self.words.insert(place, word)
             }
         };
-        meet(&mut self.word_stamps, &mut self.met, id, granule);
+        self.word_stamps[id as usize] = granule;
         true
     }
 
-    fn for_each_met(&self, mut each: impl FnMut(&str)) {
-        for word in &self.met {
-            each(text(self.words.get(*word)));
+    /// In the order of their numbers, in which they lie in memory, here and in the index.
+    fn for_each_met(&self, granule: u32, mut each: impl FnMut(&str)) {
+        for (id, stamp) in (0..).zip(&self.word_stamps) {
+            if *stamp == granule {
+                each(text(self.words.get(id)));
+            }
         }
-    }
-}
-
-fn meet(stamps: &mut [u32], met: &mut Vec<u32>, id: u32, granule: u32) {
-    let stamp = &mut stamps[id as usize];
-    if *stamp != granule {
-        *stamp = granule;
-        met.push(id);
     }
 }
 
@@ -420,7 +411,11 @@ impl Fragments {
                 self.long.insert(place, fragment)
             }
         };
-        meet(&mut self.stamps, &mut self.met, id, granule);
+        let stamp = &mut self.stamps[id as usize];
+        if *stamp != granule {
+            *stamp = granule;
+            self.met.push(id);
+        }
         true
     }
 
@@ -564,7 +559,8 @@ mod tests {
     /// Everything a granule's tally holds.
     fn held(tally: &mut Tally) -> impl PartialEq + std::fmt::Debug {
         let (mut words, mut fragments) = (Vec::new(), Vec::new());
-        tally.words.for_each_met(|word| words.push(word.to_owned()));
+        let granule = tally.granule + 1;
+        tally.words.for_each_met(granule, |word| words.push(word.to_owned()));
         tally.fragments.for_each_met(|fragment| fragments.push(fragment.to_owned()));
         words.sort();
         fragments.sort();
@@ -579,6 +575,7 @@ mod tests {
             "[a-zé]{10,40}",
             "[0-9]{1,30}",
             "[0-9a-f]{8,40}",
+            "[0-9a-c]{60,70}",
             "[a-zA-Zü0-9]{1,30}",
         ]
     }
@@ -612,7 +609,9 @@ mod tests {
             let patterns: Vec<u32> = rows.iter().map(|(pattern, _)| *pattern).collect();
             let mut arranged = BySlot::default();
             arranged.arrange(&patterns, &variables);
-            by_slot.slots(&arranged);
+            let mut writer = VariablesWriter::new(1).unwrap();
+            writer.encode(&arranged).unwrap();
+            by_slot.slots(&arranged, &writer);
             prop_assert_eq!(held(&mut by_slot), held(&mut one_by_one));
         }
     }

@@ -55,6 +55,12 @@ pub(crate) fn selective(variable: &[u8], plain: bool) -> bool {
     bytes_min <= variable.len()
 }
 
+/// Whether the filter holds a token, be it a variable or not.
+pub(crate) fn holds(token: &[u8]) -> bool {
+    let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
+    digits != 0 && selective(token, digits == token.len())
+}
+
 /// The filter's hash of an attribute. `scratch` saves an allocation per attribute.
 pub(crate) fn attribute_hash(name: &str, value: &str, scratch: &mut Vec<u8>) -> u64 {
     scratch.clear();
@@ -82,6 +88,11 @@ pub(crate) struct EncodedFilter {
 impl TokenFilterBuilder {
     pub(crate) fn len(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// Makes room for so many tokens to come, of different granules.
+    pub(crate) fn reserve(&mut self, tokens: usize) {
+        self.pairs.reserve(tokens);
     }
 
     /// Adds the distinct hashes of one granule, sorted; granules come in order.

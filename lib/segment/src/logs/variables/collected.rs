@@ -1,7 +1,7 @@
 //! The variables of a granule's lines, row by row as they are cut.
 
 use crate::logs::pieces::Pieces;
-use crate::logs::short::{SHORT_BYTES, Short};
+use crate::logs::short::{Runs, SHORT_BYTES, Short};
 
 /// Variables are copied while the line is at hand: they are gone through again in another order,
 /// when the lines would have to be fetched from memory once more.
@@ -30,6 +30,14 @@ pub(crate) struct Value<'a> {
     /// Its bytes, and at least a block of others.
     pub(super) text: &'a [u8],
     pub(super) length: usize,
+}
+
+/// Which bytes of a value are digits: a bit each, the first in the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DigitsWithin {
+    digits: u64,
+    /// The bits of all bytes.
+    all: u64,
 }
 
 /// Bytes that are short, after the text that they and what follows them stand in.
@@ -104,6 +112,15 @@ impl<'a> Value<'a> {
         &self.text[..self.length]
     }
 
+    /// Which of its bytes are digits; `None` where they are too many to say.
+    #[inline]
+    pub(crate) fn digits(self) -> Option<DigitsWithin> {
+        let whole = u64::BITS.checked_sub(self.length as u32)?;
+        let parts = (0..).step_by(SHORT_BYTES).zip(self.parts());
+        let digits = parts.fold(0, |digits, (at, (_, part))| digits | part.digits().bits() << at);
+        Some(DigitsWithin { digits, all: u64::MAX.checked_shr(whole).unwrap_or(0) })
+    }
+
     /// The value, where it is short.
     #[inline]
     pub(crate) fn short(self) -> Option<Short> {
@@ -121,5 +138,23 @@ impl<'a> Value<'a> {
         let text = &self.text[start..];
         let block = text.first_chunk().expect("a block follows whatever was collected");
         (text, Short::of(block, SHORT_BYTES.min(self.length - start)))
+    }
+}
+
+impl DigitsWithin {
+    #[inline]
+    pub(crate) fn are_none(self) -> bool {
+        self.digits == 0
+    }
+
+    #[inline]
+    pub(crate) fn are_all(self) -> bool {
+        self.digits == self.all
+    }
+
+    /// Start and length of each run of other bytes.
+    #[inline]
+    pub(crate) fn between(self) -> Runs {
+        Runs::of(self.all & !self.digits)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::logs::intern::Interner;
 use crate::logs::short::{SHORT_BYTES, Short, ShortMask};
+use crate::logs::token_filter;
 
 /// Masks that are looked for before all others, by their hash: a granule has a few hundred that
 /// come again and again.
@@ -12,6 +13,8 @@ pub(super) struct Masks {
     all: Interner,
     /// By mask: the slot that used it last, and the number it has there.
     used: Vec<(u32, u32)>,
+    /// By mask: whether the token filter holds the values that have it.
+    filtered: Vec<bool>,
     recent: Vec<Recent>,
 }
 
@@ -28,6 +31,7 @@ impl Masks {
     pub(super) fn clear(&mut self) {
         self.all.clear();
         self.used.clear();
+        self.filtered.clear();
         self.recent.clear();
         self.recent.resize(1 << RECENT_BITS, NONE);
     }
@@ -56,6 +60,7 @@ impl Masks {
         let new = self.used.len() == number as usize;
         if new {
             self.used.push((0, 0));
+            self.filtered.push(token_filter::holds(mask));
         }
         (number, new)
     }
@@ -64,6 +69,11 @@ impl Masks {
     #[inline]
     pub(super) fn used(&mut self, number: u32) -> &mut (u32, u32) {
         &mut self.used[number as usize]
+    }
+
+    /// Whether the token filter holds the values that have a mask.
+    pub(super) fn filtered(&self, number: u32) -> bool {
+        self.filtered[number as usize]
     }
 
     /// Forgets all but the first `len`.
@@ -80,6 +90,7 @@ impl Masks {
         }
         self.all.truncate(len);
         self.used.truncate(len);
+        self.filtered.truncate(len);
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -18,6 +18,7 @@ pub(crate) struct VariablesWriter {
     groups: Groups,
     ids: IdsWriter,
     slot: SlotValues,
+    by_mask: Vec<bool>,
     /// The half-bytes of one value.
     id: Vec<u8>,
 }
@@ -75,6 +76,7 @@ impl VariablesWriter {
             groups: Groups::new(group_bytes),
             ids: IdsWriter::default(),
             slot: SlotValues::default(),
+            by_mask: Vec::new(),
             id: Vec::new(),
         })
     }
@@ -84,6 +86,7 @@ impl VariablesWriter {
         self.masks.clear();
         self.groups.clear();
         self.ids.clear();
+        self.by_mask.clear();
         for slots in granule.shapes() {
             slots.iter().for_each(|values| self.slot(slots.are_lines(), values));
             if self.groups.end_shape(&mut self.compressor)? {
@@ -102,15 +105,32 @@ impl VariablesWriter {
         if !lines && let Some(zeros) = self.slot.take_numbers(values) {
             let (mask, _) = self.masks.short(zeros);
             self.slot.masks.push(mask);
+        } else if !lines && let Some(length) = long_identifiers(values) {
+            self.identifiers(length, values);
+            self.by_mask.push(false);
+            return;
         } else if lines || !self.take_apart(values) {
             self.masks.truncate(known);
             match half_bytes(values) {
                 Some(length) => self.identifiers(length, values),
                 None => self.groups.text(values.iter().map(Value::bytes)),
             }
+            self.by_mask.push(false);
             return;
         }
         self.groups.masked(&self.slot);
+        self.by_mask.push(!self.slot.masks.iter().any(|mask| self.masks.filtered(*mask)));
+    }
+
+    /// The masks of the granule encoded last.
+    pub(crate) fn masks(&self) -> impl Iterator<Item = &[u8]> {
+        self.masks.iter()
+    }
+
+    /// By slot of the granule encoded last: whether its values have masks and the token filter holds
+    /// none of them.
+    pub(crate) fn by_mask(&self) -> &[bool] {
+        &self.by_mask
     }
 
     fn identifiers(&mut self, length: usize, values: Values<'_>) {
@@ -223,6 +243,14 @@ impl VariablesWriter {
         self.groups.finish(&ids, &mut self.compressor, &mut out)?;
         Ok((out, self.groups.bytes()))
     }
+}
+
+/// The length of identifiers so long that their masks hardly ever are alike.
+fn long_identifiers(values: Values<'_>) -> Option<usize> {
+    let mut iter = values.iter();
+    let (first, second) = (iter.next()?, iter.next()?);
+    let long = 16 <= first.length && first.digits() != second.digits();
+    if long { half_bytes(values) } else { None }
 }
 
 /// The length of all values, where they are hexadecimal and worth half-bytes.
