@@ -11,8 +11,8 @@
 //! On a crash there is nothing to clean up: a segment is bytes in memory until the caller stores
 //! them.
 //!
-//! Bounds: [`SEGMENT_BYTES_MAX`] of rows; memory peaks near the rows, a shelf of them, their encoded
-//! form and the caps of the side tables.
+//! Bounds: [`SEGMENT_BYTES_MAX`] of rows; memory peaks near the rows, their encoded form and the caps
+//! of the side tables.
 
 use std::collections::HashMap;
 
