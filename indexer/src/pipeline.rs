@@ -27,6 +27,7 @@ use queue::{QueueError, Topic};
 use runtime::admin::ReadyPart;
 use runtime::backoff::Backoff;
 use runtime::cpu::CpuPool;
+use segment::logs::WidenedFrames;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -158,6 +159,7 @@ impl<K: Kind> Lane<K> {
                 windows_max: self.section.windows_max,
                 stragglers_max: self.section.stragglers_max,
                 rules: Arc::new(Rules::new(&indexer.retention)),
+                frames: WidenedFrames::default(),
             },
             costs: self.costs,
             commit_within: indexer.sweep.commit_within(),

@@ -14,7 +14,7 @@ use queue::Topic;
 use record::{Limits, LogBatch, SourceId, TenantId};
 use runtime::clock::SystemClock;
 use segment::catalog::{Catalog, CatalogOptions, Op, PREFIX};
-use segment::logs::{BuildOptions, LogSegment, LogSegmentBuilder, count_tokens};
+use segment::logs::{BuildOptions, LogSegment, LogSegmentBuilder, WidenedFrames, count_tokens};
 use segment::{BuiltSegment, SegmentId, SegmentKind};
 
 use super::merge;
@@ -55,6 +55,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Alone> {
     let mut pass = Pass::open(last, keep).await?;
     let mut batches = Batches::new(plan, PARTITIONS, BATCH_BYTES)?;
+    let frames = WidenedFrames::default();
+    let fresh = || LogSegmentBuilder::new(BuildOptions::default()).with_frames(&frames);
     let mut pending = fresh();
     let mut window: Option<i64> = None;
     while let Some((_, batch)) = pass.generate.time(|| batches.next_batch()) {
@@ -76,10 +78,6 @@ pub(crate) async fn run(
         _ => None,
     };
     Ok(Alone { summary, stages: pass.figures(summary.raw_bytes), merged })
-}
-
-fn fresh() -> LogSegmentBuilder {
-    LogSegmentBuilder::new(BuildOptions::default())
 }
 
 struct Pass {

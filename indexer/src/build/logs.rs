@@ -7,7 +7,7 @@ use std::time::Duration;
 use queue::TopicPartition;
 use record::TenantId;
 use segment::SegmentKind;
-use segment::logs::{BuildOptions, LogSegmentBuilder};
+use segment::logs::{BuildOptions, LogSegmentBuilder, WidenedFrames};
 use segment::meta::BuiltSegment;
 
 use super::{BuildError, Built, Job, Place, Places, Windows, ranges_of};
@@ -38,9 +38,9 @@ pub(crate) fn jobs(parts: &[CutPart<Logs>], windows: Windows) -> Vec<Job> {
     for (tenant, batches) in batches {
         for (class, content) in spread(&tenant, &batches, &windows) {
             let ranges = ranges_of(parts, &content.from);
-            let owner = tenant.clone();
+            let (owner, frames) = (tenant.clone(), windows.frames.clone());
             jobs.push(Job::new(tenant.clone(), ranges, class, move || {
-                build(&owner, content.shares)
+                build(&owner, content.shares, &frames)
             }));
         }
     }
@@ -105,9 +105,13 @@ fn count_windows(
     rows_by_window
 }
 
-fn build(tenant: &TenantId, parts: Vec<Share>) -> Result<Built, BuildError> {
+fn build(
+    tenant: &TenantId,
+    parts: Vec<Share>,
+    frames: &WidenedFrames,
+) -> Result<Built, BuildError> {
     let failed = |error: segment::logs::BuildError| BuildError::new(tenant, error);
-    let mut builder = LogSegmentBuilder::new(BuildOptions::default());
+    let mut builder = LogSegmentBuilder::new(BuildOptions::default()).with_frames(frames);
     let rows = |(held, mask): &Share| match mask {
         Some(mask) => mask.iter().filter(|taken| **taken).count(),
         None => held.batch.len(),
@@ -181,6 +185,7 @@ mod tests {
                 windows_max,
                 stragglers_max: 2,
                 rules: Arc::default(),
+                frames: WidenedFrames::default(),
             };
             let contents = spread(&TenantId::default(), &batches, &windows);
             prop_assert!(contents.len() <= windows_max + 2);

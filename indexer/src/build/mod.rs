@@ -23,6 +23,7 @@ use std::time::Duration;
 use queue::TopicPartition;
 use record::TenantId;
 use segment::OffsetRange;
+use segment::logs::WidenedFrames;
 use segment::meta::BuiltSegment;
 
 use crate::cost::Shares;
@@ -32,7 +33,7 @@ use crate::merge::policy::{FAN_OUT, LEVEL_MAX};
 use crate::open::CutPart;
 use crate::retention::Rules;
 
-/// How rows are spread over segments.
+/// How rows are spread over segments, and what is known of them before.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
     pub(crate) length: Duration,
@@ -42,6 +43,8 @@ pub(crate) struct Windows {
     pub(crate) stragglers_max: usize,
     /// Whose rows are kept how long.
     pub(crate) rules: Arc<Rules>,
+    /// What changes from line to line.
+    pub(crate) frames: WidenedFrames,
 }
 
 /// Which segment a time belongs to, by the start of its window.
@@ -204,6 +207,7 @@ mod tests {
             windows_max: 1,
             stragglers_max: 4,
             rules: Arc::default(),
+            frames: WidenedFrames::default(),
         };
         // 1970, a week's hours, today, and a year ahead.
         let mut rows: BTreeMap<i64, u64> =

@@ -29,7 +29,7 @@ use runtime::clock::{SharedClock, SystemClock};
 use runtime::http::{HttpSection, bind, serve};
 use segment::catalog::{Catalog, CatalogOptions, Op, PREFIX};
 use segment::logs::plan::{CompiledPlan, LogPlan};
-use segment::logs::{BuildOptions, LogSegmentBuilder, VolumeRow};
+use segment::logs::{BuildOptions, LogSegmentBuilder, VolumeRow, WidenedFrames};
 use segment::recent::{
     Ask, LOGS_SCAN, LOGS_STREAMS, LOGS_VOLUME, PartitionName, SAMPLES_SCAN, SAMPLES_SERIES,
     STATS_HEADER, ScanStats, StreamPlan, end_frame, frame,
@@ -125,6 +125,8 @@ pub(crate) struct World {
     published: i64,
     next_offset: i64,
     built: i64,
+    /// Segments are built after each other, as in an indexer.
+    frames: WidenedFrames,
     stop: CancellationToken,
 }
 
@@ -170,7 +172,8 @@ impl World {
             Deps { catalog: catalog.clone(), store: Arc::clone(&store), clock: Arc::clone(&clock) };
         let router = Query::new(section, deps).unwrap().router();
         let (published, next_offset, built) = (0, 0, 0);
-        Self { store, catalog, indexer, router, clock, published, next_offset, built, stop }
+        let frames = WidenedFrames::default();
+        Self { store, catalog, indexer, router, clock, published, next_offset, built, frames, stop }
     }
 
     /// Publishes rows as one segment.
@@ -196,7 +199,7 @@ impl World {
         rows: &[Row],
         options: BuildOptions,
     ) -> SegmentMeta {
-        let mut builder = LogSegmentBuilder::new(options);
+        let mut builder = LogSegmentBuilder::new(options).with_frames(&self.frames);
         builder.push_batch(&batch_of(rows), None).unwrap();
         let built = builder.finish().unwrap();
         self.built += 1;

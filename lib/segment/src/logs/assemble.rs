@@ -19,6 +19,7 @@ use super::streams::{Stream, VolumeBuilder, encode_levels, encode_streams, is_fi
 use super::tally::{TOKENS_MAX, Tally};
 use super::token_filter::{TokenFilterBuilder, attribute_hash};
 use super::variables::{BySlot, GranuleVariables, VariablesWriter};
+use super::widened::WidenedFrames;
 use crate::bundle::{BundleBuilder, BundleKind};
 use crate::wire;
 
@@ -27,6 +28,7 @@ pub(crate) struct Assembler {
     /// In the order of their numbers; those that no row has reached yet may be missing.
     labels: Vec<Labels>,
     promoted: Vec<String>,
+    frames: WidenedFrames,
     patterns: PatternInterner,
     levels: Interner,
     tally: Tally,
@@ -50,7 +52,7 @@ pub(crate) struct Assembler {
 
 /// Writes the segment of `sorted`, which has at least one row.
 pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
-    let mut assembler = Assembler::new(sorted.promoted, sorted.options)?;
+    let mut assembler = Assembler::new(sorted.promoted, sorted.options, sorted.frames)?;
     assembler.labels = sorted.streams;
     assembler.granules(&sorted.batches, &sorted.rows)?;
     assembler.finish()
@@ -58,10 +60,15 @@ pub(crate) fn assemble(sorted: SortedRows) -> Result<BuiltSegment, BuildError> {
 
 impl Assembler {
     /// Starts a segment in which the attributes `promoted` have columns of their own.
-    pub(crate) fn new(promoted: Vec<String>, options: BuildOptions) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        promoted: Vec<String>,
+        options: BuildOptions,
+        frames: WidenedFrames,
+    ) -> Result<Self, BuildError> {
         Ok(Self {
             labels: Vec::new(),
-            patterns: PatternInterner::new(options.patterns_free),
+            patterns: PatternInterner::new(options.patterns_free, &frames),
+            frames,
             levels: Interner::default(),
             tally: Tally::new(options.granule_rows),
             tokens: TokenFilterBuilder::default(),
@@ -244,6 +251,7 @@ impl Assembler {
         let time_min = self.granules.iter().map(|granule| granule.time_min).min().unwrap_or(0);
         let time_max = self.granules.iter().map(|granule| granule.time_max).max().unwrap_or(0);
 
+        self.patterns.hand_on(&self.frames);
         container.packed(PATTERNS, &self.patterns.encode())?;
         container.packed(STREAMS, &encode_streams(&self.streams))?;
         container.packed(LEVELS, &encode_levels(self.levels.len(), self.levels.iter()))?;

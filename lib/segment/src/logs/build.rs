@@ -25,6 +25,7 @@ use super::error::BuildError;
 use super::frame::PATTERNS_FREE;
 use super::granule::{GRANULE_ROWS, GRANULE_ROWS_MAX};
 use super::intern::{Interner, Probe};
+use super::widened::WidenedFrames;
 
 /// Bytes of lines and attributes in one segment. Indexers cut far below; Arrow's offsets would end
 /// at twice as much.
@@ -89,6 +90,7 @@ impl Default for BuildOptions {
 #[derive(Debug)]
 pub struct LogSegmentBuilder {
     options: BuildOptions,
+    frames: WidenedFrames,
     batches: Vec<LogBatch>,
     streams: Vec<Labels>,
     stream_numbers: HashMap<Labels, u32>,
@@ -111,6 +113,8 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct SortedRows {
     pub(crate) options: BuildOptions,
+    /// What segments before have widened, and this one hands on.
+    pub(crate) frames: WidenedFrames,
     pub(crate) batches: Vec<LogBatch>,
     /// In the order of their numbers.
     pub(crate) streams: Vec<Labels>,
@@ -160,6 +164,7 @@ impl LogSegmentBuilder {
         let granule_rows = options.granule_rows.clamp(1, GRANULE_ROWS_MAX);
         Self {
             options: BuildOptions { granule_rows, ..options },
+            frames: WidenedFrames::default(),
             batches: Vec::new(),
             streams: Vec::new(),
             stream_numbers: HashMap::new(),
@@ -168,6 +173,12 @@ impl LogSegmentBuilder {
             raw_bytes: 0,
             bytes: 0,
         }
+    }
+
+    /// Begins with what the segments before it have found to change, and adds to it.
+    #[must_use]
+    pub fn with_frames(self, frames: &WidenedFrames) -> Self {
+        Self { frames: frames.clone(), ..self }
     }
 
     /// Makes room for so many rows to come.
@@ -255,6 +266,7 @@ impl LogSegmentBuilder {
         let rows = by_stream(&self.rows);
         SortedRows {
             options: self.options,
+            frames: self.frames,
             promoted: self.names.frequent(rows.len()),
             batches: self.batches,
             streams: order.iter().map(|stream| self.streams[*stream].clone()).collect(),

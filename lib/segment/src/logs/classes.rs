@@ -16,6 +16,16 @@ pub(crate) struct Classes {
     blocks: Vec<Block>,
 }
 
+/// Where the tokens of a line begin and end.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    /// Starts and ends; those behind the first `count` are of lines before.
+    tokens: Vec<[u32; 2]>,
+    count: usize,
+    /// Bytes before which a variable ends, a bit each.
+    variables: Vec<u64>,
+}
+
 /// The classes of 64 bytes, the first in the lowest bit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
@@ -34,37 +44,43 @@ impl Classes {
         self.blocks.push(Block::last_of(line));
     }
 
-    /// The line's tokens in order: start, end, and whether it is a variable.
-    #[inline]
-    pub(crate) fn tokens(&self, mut visit: impl FnMut(usize, usize, bool)) {
-        // A token begins at an edge and ends at the next, be it in the same block or not.
-        let (mut start, mut open) = (0, false);
-        // Whether the token has had a digit in blocks before, and which bytes of this one it may
-        // have.
-        let (mut digit, mut reach) = (false, 0);
-        for (at, block) in self.blocks.iter().enumerate() {
-            let mut edges = block.tokens ^ (block.tokens << 1 | u64::from(open));
-            while edges != 0 {
-                let edge = edges.trailing_zeros();
-                edges &= edges - 1;
-                let place = at * BLOCK + edge as usize;
-                let before = (1 << edge) - 1;
-                if open {
-                    visit(start, place, digit || block.digits & reach & before != 0);
-                } else {
-                    (start, digit, reach) = (place, false, !before);
-                }
-                open = !open;
-            }
-            if open {
-                digit |= block.digits & reach != 0;
-                reach = u64::MAX;
-            }
+    /// Finds the line's tokens. The processor need not guess how many there are but for a few at once.
+    pub(crate) fn edges(&self, edges: &mut Edges) {
+        const TOKENS_AT_ONCE: usize = 4;
+        let most = self.blocks.len() * BLOCK / 2 + TOKENS_AT_ONCE;
+        if edges.tokens.len() < most {
+            edges.tokens.resize(most.next_power_of_two(), [0; 2]);
         }
+        edges.variables.clear();
+        let (mut found, places) = (0, edges.tokens.as_flattened_mut());
+        let (mut open, mut digit) = (0, false);
+        for (at, block) in self.blocks.iter().enumerate() {
+            let mut rest = block.tokens ^ (block.tokens << 1 | open);
+            open = block.tokens >> (BLOCK - 1);
+            let end = found + rest.count_ones() as usize;
+            let mut next = found;
+            while next < end {
+                let room = places.get_mut(next..).and_then(<[u32]>::first_chunk_mut);
+                let Some(room): Option<&mut [u32; 2 * TOKENS_AT_ONCE]> = room else { break };
+                for place in room {
+                    *place = (at * BLOCK) as u32 + rest.trailing_zeros();
+                    rest &= rest.wrapping_sub(1);
+                }
+                next += 2 * TOKENS_AT_ONCE;
+            }
+            found = end;
+            // A digit added to the ones of its token carries to where the token ends, or into the
+            // next block.
+            let (sum, over) = block.tokens.overflowing_add(block.digits);
+            let (sum, over_again) = sum.overflowing_add(u64::from(digit));
+            edges.variables.push(sum & !block.tokens);
+            digit = over || over_again;
+        }
+        edges.count = found / 2;
     }
 
     /// The line's variables in order: start and end. Looks at digits only and so is faster than
-    /// [`Classes::tokens`].
+    /// [`Classes::edges`].
     #[inline]
     pub(crate) fn variables(&self, mut visit: impl FnMut(usize, usize)) {
         // Where the token began that reaches into the block, and whether it has had a digit.
@@ -101,6 +117,20 @@ impl Classes {
                 token = base + (BLOCK as u32 - separators.leading_zeros()) as usize;
             }
         }
+    }
+}
+
+impl Edges {
+    /// Start and end of each token, in order.
+    #[inline]
+    pub(crate) fn tokens(&self) -> &[[u32; 2]] {
+        &self.tokens[..self.count]
+    }
+
+    /// 1 where the token that ends before this byte is a variable, else 0.
+    #[inline]
+    pub(crate) fn variable_ends_at(&self, end: usize) -> u64 {
+        self.variables.get(end / BLOCK).map_or(0, |block| block >> (end % BLOCK) & 1)
     }
 }
 
@@ -183,7 +213,12 @@ mod tests {
             classes.read(b"an older line 1, which is longer than one block of sixty-four bytes");
             classes.read(line.as_bytes());
             let mut found = Vec::new();
-            classes.tokens(|start, end, variable| found.push((start, end, variable)));
+            let mut edges = Edges::default();
+            (0..2).for_each(|_| classes.edges(&mut edges));
+            for [start, end] in edges.tokens() {
+                let (start, end) = (*start as usize, *end as usize);
+                found.push((start, end, edges.variable_ends_at(end) == 1));
+            }
             prop_assert_eq!(&found, &expected);
             found.clear();
             classes.variables(|start, end| found.push((start, end, true)));

@@ -16,15 +16,17 @@
 //! [`WIDEN_AT`] patterns, and one more, that do not pay.
 //!
 //! Bounds: [`FRAMES_MAX`]; lines of frames beyond it are not widened. Nothing is widened in the
-//! first [`PATTERNS_FREE`] patterns of a segment.
+//! first [`PATTERNS_FREE`] patterns of a segment but what segments before have widened
+//! ([`super::widened`]).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::classes::Classes;
+use super::classes::{Classes, Edges};
 use super::intern::Interner;
 use super::pattern::{PLACEHOLDER, TOKEN_PLACEHOLDER};
 use super::pieces::Pieces;
+use super::widened::WidenedFrames;
 
 /// New patterns of a frame after which it is looked at.
 const WIDEN_AT: usize = 8;
@@ -59,18 +61,9 @@ pub(crate) struct Frames {
 /// The tokens of the line at hand.
 #[derive(Debug, Default)]
 struct Tokens {
-    /// Where they are; those behind the first `count` are of lines before.
-    places: Vec<Place>,
-    count: usize,
+    edges: Edges,
     /// Which of them are variables, a bit each.
     variables: Vec<u64>,
-}
-
-/// Where a token is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    start: u32,
-    end: u32,
 }
 
 #[derive(Debug, Default)]
@@ -79,13 +72,28 @@ struct Frame {
     patterns: Vec<u32>,
     /// By token: whether its place is widened, a bit each. Empty before the first time.
     wide: Vec<u64>,
+    /// Whether places of it were widened in this segment.
+    widened_here: bool,
     /// The pattern of its last line.
-    last: u32,
+    last: Option<u32>,
 }
 
 impl Frames {
-    pub(crate) fn new(free: usize) -> Self {
-        Self { free, ..Self::default() }
+    /// Frames some of which are `known` to change.
+    pub(crate) fn new(free: usize, known: &WidenedFrames) -> Self {
+        let mut frames = Self { free, ..Self::default() };
+        for (hash, wide) in known.all() {
+            frames.numbers.insert(hash, frames.frames.len() as u32);
+            frames.frames.push(Frame { wide, ..Frame::default() });
+        }
+        frames.widened = !frames.frames.is_empty();
+        frames
+    }
+
+    /// The frames widened in this segment, by the hash of their separators, with their places.
+    pub(crate) fn widened(&self) -> impl Iterator<Item = (u64, &[u64])> {
+        let all = self.numbers.iter().map(|(hash, number)| (hash, &self.frames[*number as usize]));
+        all.filter(|(_, frame)| frame.widened_here).map(|(hash, frame)| (*hash, &frame.wide[..]))
     }
 
     /// Whether any frame is widened.
@@ -119,7 +127,7 @@ impl Frames {
         put: &mut impl FnMut(&'a [u8], usize),
     ) {
         let wide = frame.map_or(&[][..], |frame| &self.frames[frame as usize].wide);
-        let places = &self.tokens.places[..self.tokens.count];
+        let places = self.tokens.edges.tokens();
         let mut rest = 0;
         for (at, variables) in self.tokens.variables.iter().enumerate() {
             let wide = wide.get(at).copied().unwrap_or(0);
@@ -127,8 +135,8 @@ impl Frames {
             while left_out != 0 {
                 let bit = left_out.trailing_zeros();
                 left_out &= left_out - 1;
-                let Some(place) = places.get(at * 64 + bit as usize) else { break };
-                let (start, end) = (place.start as usize, place.end as usize);
+                let Some([start, end]) = places.get(at * 64 + bit as usize) else { break };
+                let (start, end) = (*start as usize, *end as usize);
                 pattern.put(&line[rest..], start - rest);
                 let widened = wide >> bit & 1 == 1;
                 pattern.put_byte(if widened { TOKEN_PLACEHOLDER } else { PLACEHOLDER });
@@ -139,9 +147,9 @@ impl Frames {
         pattern.put(&line[rest..], line.len() - rest);
     }
 
-    /// The pattern that a frame's last line had; any other when it had none.
+    /// The pattern that a frame's last line had.
     #[inline]
-    pub(crate) fn last(&mut self, frame: u32) -> &mut u32 {
+    pub(crate) fn last(&mut self, frame: u32) -> &mut Option<u32> {
         &mut self.frames[frame as usize].last
     }
 
@@ -171,29 +179,20 @@ impl Frames {
 impl Tokens {
     /// Finds the tokens of `line`; returns a hash of what is between them.
     fn read(&mut self, line: &[u8], classes: &Classes) -> u64 {
-        // A token and a separator take two bytes.
-        let most = line.len().div_ceil(2);
-        if self.places.len() < most {
-            self.places.resize(most.next_power_of_two(), Place::default());
-        }
+        classes.edges(&mut self.edges);
         self.variables.clear();
         let (mut hash, mut rest) = (0, 0);
-        let (mut count, mut variables) = (0, 0);
-        classes.tokens(|start, end, variable| {
-            hash ^= hash_of(count, line, rest, start);
-            self.places[count] = Place { start: start as u32, end: end as u32 };
-            variables |= u64::from(variable) << (count % 64);
-            count += 1;
-            if count % 64 == 0 {
-                self.variables.push(std::mem::take(&mut variables));
+        let tokens = self.edges.tokens();
+        for (at, tokens) in tokens.chunks(64).enumerate() {
+            let mut variables = 0;
+            for (bit, [start, end]) in tokens.iter().enumerate() {
+                hash ^= hash_of(at * 64 + bit, line, rest, *start as usize);
+                rest = *end as usize;
+                variables |= self.edges.variable_ends_at(rest) << bit;
             }
-            rest = end;
-        });
-        if count % 64 != 0 {
             self.variables.push(variables);
         }
-        self.count = count;
-        hash ^ hash_of(count, line, rest, line.len())
+        hash ^ hash_of(tokens.len(), line, rest, line.len())
     }
 }
 
@@ -246,19 +245,18 @@ impl Hasher for Hashed {
 impl Frame {
     fn widen(&mut self, patterns: &Interner) {
         let mut tokens: Vec<Vec<&[u8]>> = Vec::new();
-        let mut classes = Classes::default();
+        let (mut classes, mut edges) = (Classes::default(), Edges::default());
         for pattern in &self.patterns {
             let pattern = patterns.get(*pattern);
-            let mut place = 0;
             // A placeholder reads as a token of its own.
             classes.read(pattern);
-            classes.tokens(|start, end, _| {
+            classes.edges(&mut edges);
+            for (place, [start, end]) in edges.tokens().iter().enumerate() {
                 if tokens.len() == place {
                     tokens.push(Vec::with_capacity(self.patterns.len()));
                 }
-                tokens[place].push(&pattern[start..end]);
-                place += 1;
-            });
+                tokens[place].push(&pattern[*start as usize..*end as usize]);
+            }
         }
         let distinct = tokens.iter_mut().map(|tokens| {
             tokens.sort_unstable();
@@ -268,6 +266,7 @@ impl Frame {
         let distinct: Vec<usize> = distinct.collect();
         let most = distinct.iter().copied().max().unwrap_or(0);
         let enough = most.min(self.patterns.len().div_ceil(CHANGED_SHARE));
+        self.widened_here = true;
         let words = distinct.len().div_ceil(64).max(self.wide.len());
         self.wide.resize(words, 0);
         for (place, distinct) in distinct.iter().enumerate() {
@@ -291,7 +290,11 @@ mod tests {
 
     /// With so many patterns that frames are looked at.
     fn interner() -> PatternInterner {
-        let mut interner = PatternInterner::new(FREE);
+        interner_knowing(&WidenedFrames::default())
+    }
+
+    fn interner_knowing(frames: &WidenedFrames) -> PatternInterner {
+        let mut interner = PatternInterner::new(FREE, frames);
         for n in 0..FREE {
             let line: String =
                 (0..12).map(|bit| if n >> bit & 1 == 0 { "w," } else { "w;" }).collect();
@@ -341,6 +344,30 @@ mod tests {
         assert!(made <= 6 * WIDEN_AT + 1, "{made}");
     }
 
+    #[test]
+    fn what_one_segment_has_widened_the_next_one_knows() {
+        let frames = WidenedFrames::default();
+        let line = |n: usize| {
+            let name: String =
+                (0..10).map(|bit| if n >> bit & 1 == 0 { 'a' } else { 'b' }).collect();
+            format!("user {name} logged in, took {n}")
+        };
+        let mut first = interner_knowing(&frames);
+        (0..100).for_each(|n| drop(interned(&mut first, line(n).as_bytes())));
+        assert_eq!(first.len(), FREE + WIDEN_AT + 1);
+        first.hand_on(&frames);
+        let mut second = PatternInterner::new(FREE, &frames);
+        for n in 0..100 {
+            let line = line(n);
+            let (interned, slots) = interned(&mut second, line.as_bytes());
+            assert_eq!((interned.pattern, interned.first), (1, n == 0));
+            assert_eq!(second.last(), b"user \xfe logged in, took \xff");
+            assert_eq!(slots.len(), 2);
+        }
+        interned(&mut second, b"user alone");
+        assert_eq!(second.last(), b"user alone", "no frame that was widened");
+    }
+
     /// Lines of few frames whose words change, so that frames are widened again and again.
     fn changing_lines() -> impl Strategy<Value = Vec<String>> {
         let line = prop_oneof![
@@ -379,10 +406,15 @@ mod tests {
 
         #[test]
         fn lines_are_their_patterns_with_tokens_put_back(
+            before in changing_lines(),
             lines in changing_lines(),
             free in 0_usize..20,
         ) {
-            let mut interner = PatternInterner::new(free);
+            let frames = WidenedFrames::default();
+            let mut interner = PatternInterner::new(free, &frames);
+            before.iter().for_each(|line| drop(interned(&mut interner, line.as_bytes())));
+            interner.hand_on(&frames);
+            let mut interner = PatternInterner::new(free, &frames);
             let mut cut = Vec::new();
             for line in &lines {
                 let (interned, slots) = interned(&mut interner, line.as_bytes());

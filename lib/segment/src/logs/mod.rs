@@ -71,6 +71,7 @@ mod token;
 mod token_filter;
 mod variables;
 mod verdict;
+mod widened;
 
 pub use budget::{ScanBudget, ScanLimit};
 pub use build::{
@@ -90,3 +91,4 @@ pub use sections::FORMAT_VERSION;
 pub use segment::{LogSegment, VolumeRow};
 pub use sizes::{SegmentSizes, TokenCount, count_tokens};
 pub use streams::MINUTE_NS;
+pub use widened::WidenedFrames;

@@ -16,6 +16,7 @@ use super::frame::Frames;
 use super::intern::{Interner, Place, Probe};
 use super::pattern_table::Stretches;
 use super::pieces::Pieces;
+use super::widened::WidenedFrames;
 
 /// Stands for a variable in a pattern.
 pub(crate) const PLACEHOLDER: u8 = 0xff;
@@ -58,9 +59,15 @@ pub(crate) struct Interned {
 const NONE: Interned = Interned { pattern: NO_PATTERN, first: false };
 
 impl PatternInterner {
-    /// The first `free` patterns keep all their words.
-    pub(crate) fn new(free: usize) -> Self {
-        Self { frames: Frames::new(free), ..Self::default() }
+    /// The first `free` patterns keep all their words but those that frames already `known` leave
+    /// out.
+    pub(crate) fn new(free: usize, known: &WidenedFrames) -> Self {
+        Self { frames: Frames::new(free, known), ..Self::default() }
+    }
+
+    /// Tells `others` which frames were widened here.
+    pub(crate) fn hand_on(&self, others: &WidenedFrames) {
+        others.keep(self.frames.widened());
     }
 
     /// Makes room for the patterns that so many lines to come are likely to have.
@@ -102,18 +109,19 @@ impl PatternInterner {
     ) -> Interned {
         let frame = self.frames.of(line, &self.classes);
         self.frames.cut(frame, line, &mut self.scratch, put);
-        let mut unframed = 0;
+        let mut unframed = None;
         let last = match frame {
             Some(frame) => self.frames.last(frame),
             None => &mut unframed,
         };
-        if self.patterns.get(*last) == self.scratch.as_bytes() {
-            let id = *last;
+        if let Some(id) = *last
+            && self.patterns.get(id) == self.scratch.as_bytes()
+        {
             return self.known(id);
         }
         match self.patterns.probe(self.scratch.as_bytes()) {
             Probe::Known(id) => {
-                *last = id;
+                *last = Some(id);
                 self.known(id)
             }
             Probe::Absent(_) if self.full() => NONE,

@@ -7,7 +7,7 @@
 //! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
 //! says nothing there, and is always a candidate.
 
-use super::classes::Classes;
+use super::classes::{Classes, Edges};
 use super::grams::{Grams, GramsBuilder};
 use super::granule::{Complete, GRANULE_ROWS, LengthSet};
 use super::index::{GranuleDocument, TERM_BYTES_MAX};
@@ -279,6 +279,7 @@ impl Tokens {
 struct Words {
     words: Interner,
     classes: Classes,
+    edges: Edges,
     /// Words of pattern `n + 1`: up to `ends[n]` in `of_patterns`.
     ends: Vec<usize>,
     of_patterns: Vec<u32>,
@@ -290,15 +291,16 @@ struct Words {
 impl Words {
     fn learn(&mut self, pattern: &[u8]) {
         self.classes.read(pattern);
-        self.classes.tokens(|start, end, _| {
+        self.classes.edges(&mut self.edges);
+        for [start, end] in self.edges.tokens() {
             // Between its separators a placeholder reads as a token of its own.
-            let token = &pattern[start..end];
+            let token = &pattern[*start as usize..*end as usize];
             if matches!(token, [PLACEHOLDER | TOKEN_PLACEHOLDER]) {
-                return;
+                continue;
             }
             let long = TERM_BYTES_MAX < token.len();
             self.of_patterns.push(if long { LONG_WORD } else { self.words.intern(token) });
-        });
+        }
         self.ends.push(self.of_patterns.len());
         self.pattern_stamps.push(0);
         self.word_stamps.resize(self.words.len(), 0);

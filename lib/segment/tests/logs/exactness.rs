@@ -3,11 +3,13 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use record::{Labels, MatchOp, Matcher, TenantId};
-use segment::logs::{BuildOptions, GRANULE_ROWS, LineFilter, LineFilterOp, LogPlan, ScanStats};
+use segment::logs::{
+    BuildOptions, GRANULE_ROWS, LineFilter, LineFilterOp, LogPlan, ScanStats, WidenedFrames,
+};
 
 use crate::corpus;
 use crate::naive::{
-    Row, build, check, check_counts, check_counts_by_minute, check_minutes, level, open, scan,
+    Row, build, build_after, check, check_counts, check_counts_by_minute, check_minutes, level, open, scan,
 };
 
 fn options(granule_rows: usize) -> BuildOptions {
@@ -32,16 +34,19 @@ fn random_questions_get_the_naive_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut pruned = ScanStats::default();
     let mut runner = TestRunner::new(Config { cases: CASES, ..Config::default() });
-    let cases = (corpus::rows(120), any_options()).prop_flat_map(|(rows, options)| {
+    let cases = (corpus::rows(120), corpus::rows(60), any_options());
+    let cases = cases.prop_flat_map(|(rows, before, options)| {
         let plans = prop::collection::vec(corpus::plan(&rows), QUESTIONS);
-        (Just(rows), Just(options), plans)
+        (Just(rows), Just(before), Just(options), plans)
     });
     let totals = std::cell::RefCell::new(&mut pruned);
     let (tallies, by_pattern) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     runner
-        .run(&cases, |(rows, options, plans)| {
+        .run(&cases, |(rows, before, options, plans)| {
+            let frames = WidenedFrames::default();
+            build_after(&frames, &before, options);
             runtime.block_on(async {
-                let segment = open(&build(&rows, options)).await;
+                let segment = open(&build_after(&frames, &rows, options)).await;
                 for plan in &plans {
                     let stats = check(&segment, &rows, plan).await;
                     totals.borrow_mut().add(&stats);

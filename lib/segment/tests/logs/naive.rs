@@ -8,7 +8,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use record::{DETECTED_LEVEL, Labels, LogBatch, LogBatchBuilder, TenantId, TimestampNanos};
 use segment::logs::{
     AttributeColumns, BuildOptions, BuiltSegment, CompiledPlan, Found, LogPlan, LogSegment,
-    LogSegmentBuilder, MINUTE_NS, ScanBudget, ScanStats,
+    LogSegmentBuilder, MINUTE_NS, ScanBudget, ScanStats, WidenedFrames,
 };
 use segment::{SegmentId, SegmentKind, SegmentMeta};
 
@@ -48,7 +48,16 @@ pub(crate) fn rows_of(batches: &[LogBatch]) -> Vec<Row> {
 }
 
 pub(crate) fn build(rows: &[Row], options: BuildOptions) -> BuiltSegment {
-    let mut builder = LogSegmentBuilder::new(options);
+    build_after(&WidenedFrames::default(), rows, options)
+}
+
+/// Builds after other segments.
+pub(crate) fn build_after(
+    frames: &WidenedFrames,
+    rows: &[Row],
+    options: BuildOptions,
+) -> BuiltSegment {
+    let mut builder = LogSegmentBuilder::new(options).with_frames(frames);
     // Several batches, so that sorting has something to do.
     for part in rows.chunks(rows.len().div_ceil(3).max(1)) {
         builder.push_batch(&batch(part), None).unwrap();

@@ -5,6 +5,7 @@ use record::{Labels, LogBatch};
 use crate::logs::assemble::Assembler;
 use crate::logs::build::{BuildOptions, BuiltSegment, Row};
 use crate::logs::error::BuildError;
+use crate::logs::widened::WidenedFrames;
 
 /// A segment that grows by granules, and the rows that wait to be one.
 pub(super) struct Output {
@@ -50,7 +51,10 @@ impl Output {
         let assembler = match &mut self.assembler {
             Some(assembler) => assembler,
             None => {
-                let assembler = Assembler::new(self.promoted.clone(), self.options)?;
+                // Words that are in patterns are found fastest, so what merged segments leave out is
+                // what changes in themselves.
+                let frames = WidenedFrames::default();
+                let assembler = Assembler::new(self.promoted.clone(), self.options, frames)?;
                 self.assembler.insert(assembler)
             }
         };
