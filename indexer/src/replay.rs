@@ -34,14 +34,14 @@ impl Replays {
         // Rows of many sources are mixed in a batch: each source is looked up once.
         let mut runs: Vec<Run> = Vec::new();
         let mut numbers = HashMap::new();
-        let mut run_of = |source: &SourceId| {
+        let number = |source: &SourceId| {
             *numbers.entry(*source).or_insert_with(|| {
                 let high = self.highs.get(source).copied();
                 runs.push(Run { source: *source, high, raised: false });
                 runs.len() - 1
             })
         };
-        let run_of: Vec<usize> = batch.sources().iter().map(&mut run_of).collect();
+        let run_of: Vec<usize> = batch.sources().iter().map(number).collect();
         let new = |row| match batch.source_index(row) {
             Some((source, offset)) => runs[run_of[source]].take(offset),
             None => true,
@@ -139,11 +139,14 @@ mod tests {
         ) {
             let mut replays =
                 Replays::seeded(seed.iter().map(|(source, high)| (SourceId([*source; 16]), *high)));
-            let mut highs: BTreeMap<u8, u64> = seed;
+            let mut highs: BTreeMap<SourceId, u64> =
+                seed.into_iter().map(|(source, high)| (SourceId([source; 16]), high)).collect();
             for rows in batches {
                 let mut expected = Vec::new();
-                for row in &rows {
-                    let Some((source, offset)) = *row else {
+                // A batch has them in an order of its own.
+                let batch = halves(&rows);
+                for row in 0..batch.len() {
+                    let Some((source, offset)) = batch.source(row) else {
                         expected.push(true);
                         continue;
                     };

@@ -10,7 +10,7 @@ use arrow::array::{
     UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit, UInt32Type};
 use bytes::Bytes;
 
@@ -33,7 +33,7 @@ const OFFSET: usize = 5;
 
 /// Log rows with their streams, times, attributes and source offsets. Cloning is cheap.
 ///
-/// Rows stand in the order they were read; nothing is sorted.
+/// The rows of a source stand in the order they were read.
 #[derive(Clone, Debug)]
 pub struct LogBatch {
     rows: RecordBatch,
@@ -302,6 +302,9 @@ fn longest(texts: &StringArray, range: Range<usize>) -> usize {
 }
 
 /// Collects rows into a [`LogBatch`].
+///
+/// Rows of one source are brought together, as are those of one stream that have none: whoever sorts
+/// them finds the next line beside the last, and they compress better.
 #[derive(Debug, Default)]
 pub struct LogBatchBuilder {
     times: Vec<i64>,
@@ -372,6 +375,7 @@ impl LogBatchBuilder {
     /// The batch of all rows so far; the builder is empty again.
     pub fn finish(&mut self) -> LogBatch {
         let mut done = std::mem::take(self);
+        let order = done.order();
         let mut ids = FixedSizeBinaryBuilder::with_capacity(done.sources.len(), 16);
         for source in &done.sources {
             ids.append_value(source.0).expect("a source id has 16 bytes");
@@ -398,15 +402,52 @@ impl LogBatchBuilder {
             Arc::new(sources),
             Arc::new(UInt64Array::from(done.offsets)),
         ];
-        let rows = RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
+        let mut rows = RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
             .expect("the columns are those of the schema");
+        let mut stream_index: Arc<[u32]> = done.stream_index.into();
+        if let Some(order) = order {
+            stream_index = order.iter().map(|row| stream_index[*row as usize]).collect();
+            rows = take_record_batch(&rows, &UInt32Array::from(order))
+                .expect("the same rows fit as well in another order");
+        }
         LogBatch {
             columns: Columns::of(&rows),
             rows,
-            stream_index: done.stream_index.into(),
+            stream_index,
             streams: done.streams.into(),
             sources: done.sources.into(),
         }
+    }
+
+    /// The rows with those of a source, or of a stream that have none, side by side; `None` when they
+    /// are so already.
+    fn order(&self) -> Option<Vec<u32>> {
+        let group_of = |row: usize| match self.source_index[row] {
+            Some(source) => source as usize,
+            None => self.sources.len() + self.stream_index[row] as usize,
+        };
+        let mut ends = vec![0; self.sources.len() + self.streams.len()];
+        let (mut last, mut together) = (None, true);
+        for row in 0..self.len() {
+            let group = group_of(row);
+            together &= last == Some(group) || ends[group] == 0;
+            ends[group] += 1;
+            last = Some(group);
+        }
+        if together {
+            return None;
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        let mut order = vec![0; self.len()];
+        for row in 0..self.len() {
+            let end = &mut ends[group_of(row)];
+            order[*end] = row as u32;
+            *end += 1;
+        }
+        Some(order)
     }
 
     fn stream_id(&mut self, stream: &Labels) -> u32 {
@@ -466,6 +507,28 @@ mod tests {
         builder.finish()
     }
 
+    /// Brings together what a batch brings together.
+    fn grouped(rows: &[Row]) -> Vec<Row> {
+        let mut left = rows.to_vec();
+        let mut grouped = Vec::new();
+        while let Some(first) = left.first().cloned() {
+            let source = |row: &Row| row.source.map(|(source, _)| source);
+            let alike = |row: &Row| match source(&first) {
+                Some(first) => source(row) == Some(first),
+                None => row.source.is_none() && row.stream == first.stream,
+            };
+            let (group, rest) = left.into_iter().partition(alike);
+            grouped.extend::<Vec<Row>>(group);
+            left = rest;
+        }
+        grouped
+    }
+
+    fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+        rows.sort_by_key(|row| format!("{row:?}"));
+        rows
+    }
+
     fn rows(batch: &LogBatch) -> Vec<Row> {
         let row = |i: usize| Row {
             time: batch.times()[i],
@@ -507,9 +570,10 @@ mod tests {
             let limits = Limits::default();
             let (a, b) = (build(&first), build(&second));
             let a = LogBatch::decode(&a.encode().unwrap(), &limits).unwrap();
-            prop_assert_eq!(rows(&a), first.clone());
+            prop_assert_eq!(sorted(rows(&a)), sorted(first));
+            prop_assert_eq!(rows(&a), grouped(&rows(&a)));
+            let all: Vec<Row> = rows(&a).into_iter().chain(rows(&b)).collect();
             let joined = LogBatch::concat(&[a, b]).unwrap();
-            let all: Vec<Row> = first.into_iter().chain(second).collect();
             prop_assert_eq!(rows(&joined), all.clone());
             prop_assert_eq!(joined.raw_bytes(), all.iter().map(|r| r.line.len() as u64).sum::<u64>());
             let attributes = all.iter().flat_map(|row| &row.attributes);
@@ -530,6 +594,30 @@ mod tests {
             prop_assert_eq!(rows(&filtered), kept.clone());
             let again = LogBatch::decode(&filtered.encode().unwrap(), &limits).unwrap();
             prop_assert_eq!(rows(&again), kept);
+        }
+
+        #[test]
+        fn rows_of_a_source_are_together_in_the_order_they_were_read(
+            given in prop::collection::vec(any_row(), 0..30),
+        ) {
+            let batch = build(&given);
+            let found = rows(&batch);
+            prop_assert_eq!(sorted(found.clone()), sorted(given.clone()));
+            prop_assert_eq!(&grouped(&found), &found);
+            for stream in batch.streams() {
+                let of_stream = |rows: &[Row]| -> Vec<Row> {
+                    let pushed = |row: &&Row| row.source.is_none() && row.stream == *stream;
+                    rows.iter().filter(pushed).cloned().collect()
+                };
+                prop_assert_eq!(of_stream(&found), of_stream(&given));
+            }
+            for source in batch.sources() {
+                let of_source = |rows: &[Row]| -> Vec<Row> {
+                    let read = |row: &&Row| row.source.is_some_and(|(from, _)| from == *source);
+                    rows.iter().filter(read).cloned().collect()
+                };
+                prop_assert_eq!(of_source(&found), of_source(&given));
+            }
         }
 
         #[test]

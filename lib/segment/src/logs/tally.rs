@@ -22,7 +22,8 @@ use super::variables::{BySlot, Value, VariablesWriter};
 /// more is full of blobs; its share of the filter would cost more than reading it.
 const TOKENS_PER_ROW_MAX: usize = 16;
 
-/// Tokens of all granules of a segment together, 16 bytes each while it is built.
+/// Tokens of all granules of a segment together, 16 bytes each while it is built, and twice that at
+/// its end.
 pub(crate) const TOKENS_MAX: usize = 4 << 20;
 
 /// Distinct fragments of a granule for every row it may have; a few hundred a granule are usual,
@@ -162,7 +163,7 @@ impl Tally {
         let fresh = self.tokens.insert(hash);
         let tokens_max = TOKENS_PER_ROW_MAX * self.rows;
         if tokens_max < self.tokens.hashes.len() {
-            self.tokens.sort();
+            self.tokens.distinct();
             self.complete_mut().tokens = self.tokens.hashes.len() < tokens_max;
         }
         fresh
@@ -175,7 +176,6 @@ impl Tally {
         document: &mut GranuleDocument,
     ) -> (LengthSet, Runs, Grams, Complete) {
         let mut complete = self.complete();
-        self.tokens.sort();
         if TOKENS_MAX < filter.len() + self.tokens.hashes.len() {
             complete.tokens = false;
         }
@@ -213,15 +213,12 @@ const RECENT_BITS: u32 = 12;
 struct Tokens {
     /// In the order they came. What repeats soon is in here once.
     hashes: Vec<u64>,
-    /// What [`Tokens::sort`] works in.
-    dealt: Vec<u64>,
     recent: Vec<u64>,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        let mut tokens =
-            Self { hashes: Vec::new(), dealt: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
+        let mut tokens = Self { hashes: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
         tokens.clear();
         tokens
     }
@@ -240,29 +237,9 @@ impl Tokens {
         true
     }
 
-    /// Sorts the hashes, which are as good as random, so that dealing them out by their upper bits
-    /// leaves a few in each place.
-    fn sort(&mut self) {
-        const BITS: u32 = 8;
-        let place = |hash: u64| (hash >> (u64::BITS - BITS)) as usize;
-        let mut ends = [0; 1 << BITS];
-        self.hashes.iter().for_each(|hash| ends[place(*hash)] += 1);
-        let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
-        }
-        self.dealt.resize(self.hashes.len(), 0);
-        for hash in &self.hashes {
-            let end = &mut ends[place(*hash)];
-            self.dealt[*end] = *hash;
-            *end += 1;
-        }
-        let mut start = 0;
-        for end in ends {
-            self.dealt[start..end].sort_unstable();
-            start = end;
-        }
-        std::mem::swap(&mut self.hashes, &mut self.dealt);
+    /// Leaves each hash in once.
+    fn distinct(&mut self) {
+        self.hashes.sort_unstable();
         self.hashes.dedup();
     }
 
@@ -566,7 +543,7 @@ mod tests {
         tally.fragments.for_each_met(|fragment| fragments.push(fragment.to_owned()));
         words.sort();
         fragments.sort();
-        tally.tokens.sort();
+        tally.tokens.distinct();
         let hashes = tally.tokens.hashes.clone();
         (words, fragments, hashes, tally.lengths, tally.runs, tally.grams.end_granule())
     }

@@ -9,7 +9,8 @@ use segment::logs::{
 
 use crate::corpus;
 use crate::naive::{
-    Row, build, build_after, check, check_counts, check_counts_by_minute, check_minutes, level, open, scan,
+    Row, build, build_after, check, check_counts, check_counts_by_minute, check_minutes, level,
+    open, scan,
 };
 
 fn options(granule_rows: usize) -> BuildOptions {

@@ -95,20 +95,19 @@ impl TokenFilterBuilder {
         self.pairs.reserve(tokens);
     }
 
-    /// Adds the distinct hashes of one granule, sorted; granules come in order.
+    /// Adds hashes of one granule, which may repeat.
     pub(crate) fn add(&mut self, granule: u32, hashes: impl Iterator<Item = u64>) {
         self.pairs.extend(hashes.map(|hash| (hash, granule)));
     }
 
-    pub(crate) fn encode(mut self, granules: u32) -> EncodedFilter {
-        // Stable, for it merges what comes sorted granule by granule, and leaves granules in order.
-        self.pairs.sort_by_key(|(hash, _)| *hash);
-        let tokens = self.pairs.chunk_by(|a, b| a.0 == b.0).count() as u64;
+    pub(crate) fn encode(self, granules: u32) -> EncodedFilter {
+        let pairs = self.sorted();
+        let tokens = pairs.chunk_by(|a, b| a.0 == b.0).count() as u64;
         let shape = Shape { blocks: tokens.div_ceil(BLOCK_TOKENS).max(1), granules };
         let mut blocks = Vec::new();
         let mut directory = Vec::new();
         wire::put_varint(&mut directory, shape.blocks);
-        let mut rest = &self.pairs[..];
+        let mut rest = &pairs[..];
         for block in 0..shape.blocks {
             let end = rest.partition_point(|(hash, _)| shape.block(*hash) == block);
             let encoded = encode_block(&rest[..end], shape);
@@ -118,6 +117,33 @@ impl TokenFilterBuilder {
             rest = &rest[end..];
         }
         EncodedFilter { blocks, directory, tokens }
+    }
+
+    /// The distinct pairs by hash, then granule. Hashes are as good as random, so dealing them out by
+    /// their upper bits leaves a few in each place.
+    fn sorted(self) -> Vec<(u64, u32)> {
+        const PAIRS_A_PLACE: usize = 64;
+        let bits = (self.pairs.len() / PAIRS_A_PLACE).max(2).ilog2();
+        let place = |hash: u64| (hash >> (u64::BITS - bits)) as usize;
+        let mut ends = vec![0; 1 << bits];
+        self.pairs.iter().for_each(|(hash, _)| ends[place(*hash)] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        let mut sorted = vec![(0, 0); self.pairs.len()];
+        for pair in self.pairs {
+            let end = &mut ends[place(pair.0)];
+            sorted[*end] = pair;
+            *end += 1;
+        }
+        let mut start = 0;
+        for end in ends {
+            sorted[start..end].sort_unstable();
+            start = end;
+        }
+        sorted.dedup();
+        sorted
     }
 }
 
