@@ -4,15 +4,21 @@
 //! Every distinct thing is worked on once per granule; what repeats costs a look at a stamp or a
 //! hash set. No allocation per row.
 //!
-//! Bounds: the constants below. A granule over one of them is marked incomplete in that respect,
-//! says nothing there, and is always a candidate.
+//! Bounds: the constants here and in the files of each kind. A granule over one of them is marked
+//! incomplete in that respect, says nothing there, and is always a candidate.
 
-use super::classes::{Classes, Edges};
+mod fragments;
+mod tokens;
+mod words;
+
+use fragments::Fragments;
+use tokens::Tokens;
+use words::Words;
+
 use super::grams::{Grams, GramsBuilder};
 use super::granule::{Complete, GRANULE_ROWS, LengthSet};
-use super::index::{GranuleDocument, TERM_BYTES_MAX};
-use super::intern::{Interner, Probe};
-use super::pattern::{Interned, NO_PATTERN, PLACEHOLDER, TOKEN_PLACEHOLDER};
+use super::index::GranuleDocument;
+use super::pattern::{Interned, NO_PATTERN};
 use super::runs::Runs;
 use super::token::fragments;
 use super::token_filter::{self, TokenFilterBuilder, selective, token_hash};
@@ -29,15 +35,6 @@ pub(crate) const TOKENS_MAX: usize = 4 << 20;
 /// Distinct fragments of a granule for every row it may have; a few hundred a granule are usual,
 /// identifiers in hexadecimal make thousands, and base64 bodies far more.
 const FRAGMENTS_PER_ROW_MAX: usize = 1;
-
-/// Bytes of all distinct fragments of a segment.
-const FRAGMENTS_BYTES_MAX: usize = 4 << 20;
-
-/// Bytes of all distinct words of a segment that are not in patterns, beside those that are.
-const WORDS_BYTES_MAX: usize = 16 << 20;
-
-/// Stands in a pattern's list of words for one that is too long to be a term.
-const LONG_WORD: u32 = u32::MAX;
 
 /// The tally of the current granule, and what it remembers of the segment.
 #[derive(Debug)]
@@ -162,9 +159,9 @@ impl Tally {
         }
         let fresh = self.tokens.insert(hash);
         let tokens_max = TOKENS_PER_ROW_MAX * self.rows;
-        if tokens_max < self.tokens.hashes.len() {
+        if tokens_max < self.tokens.hashes().len() {
             self.tokens.distinct();
-            self.complete_mut().tokens = self.tokens.hashes.len() < tokens_max;
+            self.complete_mut().tokens = self.tokens.hashes().len() < tokens_max;
         }
         fresh
     }
@@ -176,11 +173,11 @@ impl Tally {
         document: &mut GranuleDocument,
     ) -> (LengthSet, Runs, Grams, Complete) {
         let mut complete = self.complete();
-        if TOKENS_MAX < filter.len() + self.tokens.hashes.len() {
+        if TOKENS_MAX < filter.len() + self.tokens.hashes().len() {
             complete.tokens = false;
         }
         if complete.tokens {
-            filter.add(self.granule, self.tokens.hashes.iter().copied());
+            filter.add(self.granule, self.tokens.hashes().iter().copied());
         }
         if complete.words {
             self.words.for_each_met(self.granule + 1, |word| document.word(word));
@@ -205,249 +202,6 @@ impl Tally {
     }
 }
 
-/// Hashes that a granule has met lately, by their upper bits.
-const RECENT_BITS: u32 = 12;
-
-/// The hashes of a granule's tokens.
-#[derive(Debug)]
-struct Tokens {
-    /// In the order they came. What repeats soon is in here once.
-    hashes: Vec<u64>,
-    recent: Vec<u64>,
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        let mut tokens = Self { hashes: Vec::new(), recent: vec![0; 1 << RECENT_BITS] };
-        tokens.clear();
-        tokens
-    }
-}
-
-impl Tokens {
-    /// False when the hash is known to be in already.
-    #[inline]
-    fn insert(&mut self, hash: u64) -> bool {
-        let recent = &mut self.recent[(hash >> (u64::BITS - RECENT_BITS)) as usize];
-        if *recent == hash {
-            return false;
-        }
-        *recent = hash;
-        self.hashes.push(hash);
-        true
-    }
-
-    /// Leaves each hash in once.
-    fn distinct(&mut self) {
-        self.hashes.sort_unstable();
-        self.hashes.dedup();
-    }
-
-    fn clear(&mut self) {
-        self.hashes.clear();
-        // Hashes that belong elsewhere stand for "none".
-        self.recent.fill(0);
-        self.recent[0] = u64::MAX;
-    }
-}
-
-/// The words of the segment's patterns.
-#[derive(Debug, Default)]
-struct Words {
-    words: Interner,
-    classes: Classes,
-    edges: Edges,
-    /// Words of pattern `n + 1`: up to `ends[n]` in `of_patterns`.
-    ends: Vec<usize>,
-    of_patterns: Vec<u32>,
-    /// The last granule that met the pattern or word.
-    pattern_stamps: Vec<u32>,
-    word_stamps: Vec<u32>,
-}
-
-impl Words {
-    fn learn(&mut self, pattern: &[u8]) {
-        self.classes.read(pattern);
-        self.classes.edges(&mut self.edges);
-        for [start, end] in self.edges.tokens() {
-            // Between its separators a placeholder reads as a token of its own.
-            let token = &pattern[*start as usize..*end as usize];
-            if matches!(token, [PLACEHOLDER | TOKEN_PLACEHOLDER]) {
-                continue;
-            }
-            let long = TERM_BYTES_MAX < token.len();
-            self.of_patterns.push(if long { LONG_WORD } else { self.words.intern(token) });
-        }
-        self.ends.push(self.of_patterns.len());
-        self.pattern_stamps.push(0);
-        self.word_stamps.resize(self.words.len(), 0);
-    }
-
-    /// False when the pattern has a word that is too long to be a term.
-    fn meet(&mut self, pattern: u32, granule: u32) -> bool {
-        let at = pattern as usize - 1;
-        if self.pattern_stamps[at] == granule {
-            return true;
-        }
-        self.pattern_stamps[at] = granule;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        let mut whole = true;
-        for word in &self.of_patterns[start..self.ends[at]] {
-            if *word == LONG_WORD {
-                whole = false;
-                continue;
-            }
-            self.word_stamps[*word as usize] = granule;
-        }
-        whole
-    }
-
-    /// False when the word cannot be a term, or there are too many.
-    fn meet_alone(&mut self, word: &[u8], granule: u32) -> bool {
-        let id = match self.words.probe(word) {
-            Probe::Known(id) => id,
-            Probe::Absent(place) => {
-                let bytes = self.words.bytes() + word.len();
-                if TERM_BYTES_MAX < word.len() || WORDS_BYTES_MAX < bytes {
-                    return false;
-                }
-                self.word_stamps.push(0);
-                self.words.insert(place, word)
-            }
-        };
-        self.word_stamps[id as usize] = granule;
-        true
-    }
-
-    /// In the order of their numbers, in which they lie in memory, here and in the index.
-    fn for_each_met(&self, granule: u32, mut each: impl FnMut(&str)) {
-        for (id, stamp) in (0..).zip(&self.word_stamps) {
-            if *stamp == granule {
-                each(text(self.words.get(id)));
-            }
-        }
-    }
-}
-
-/// Letters of a short fragment are base-53 digits, 0 being "none".
-const SHORT_BASE: usize = 53;
-const SHORT_LETTERS: usize = 3;
-const SHORT_BITS: usize = SHORT_BASE * SHORT_BASE * SHORT_BASE;
-
-/// The fragments of a granule. Most are one to three ASCII letters (hexadecimal ids) and live in a
-/// bit map; the rest is interned.
-#[derive(Debug)]
-struct Fragments {
-    short: Vec<u64>,
-    short_count: usize,
-    long: Interner,
-    stamps: Vec<u32>,
-    met: Vec<u32>,
-}
-
-impl Default for Fragments {
-    fn default() -> Self {
-        Self {
-            short: vec![0; SHORT_BITS.div_ceil(64)],
-            short_count: 0,
-            long: Interner::default(),
-            stamps: Vec::new(),
-            met: Vec::new(),
-        }
-    }
-}
-
-impl Fragments {
-    /// How many the granule has.
-    #[inline]
-    fn len(&self) -> usize {
-        self.short_count + self.met.len()
-    }
-
-    /// False when it cannot be a term, or the segment has too many.
-    #[inline]
-    fn meet(&mut self, fragment: &[u8], granule: u32) -> bool {
-        match short_code(fragment) {
-            Some(code) => {
-                let bit = 1 << (code % 64);
-                self.short_count += usize::from(self.short[code / 64] & bit == 0);
-                self.short[code / 64] |= bit;
-            }
-            None => return self.meet_long(fragment, granule),
-        }
-        true
-    }
-
-    fn meet_long(&mut self, fragment: &[u8], granule: u32) -> bool {
-        let id = match self.long.probe(fragment) {
-            Probe::Known(id) => id,
-            Probe::Absent(place) => {
-                let bytes = self.long.bytes() + fragment.len();
-                if TERM_BYTES_MAX < fragment.len() || FRAGMENTS_BYTES_MAX < bytes {
-                    return false;
-                }
-                self.stamps.push(0);
-                self.long.insert(place, fragment)
-            }
-        };
-        let stamp = &mut self.stamps[id as usize];
-        if *stamp != granule {
-            *stamp = granule;
-            self.met.push(id);
-        }
-        true
-    }
-
-    fn for_each_met(&self, mut each: impl FnMut(&str)) {
-        for (at, word) in self.short.iter().enumerate() {
-            let mut rest = *word;
-            while rest != 0 {
-                let (letters, length) = short_text(at * 64 + rest.trailing_zeros() as usize);
-                each(text(&letters[..length]));
-                rest &= rest - 1;
-            }
-        }
-        for id in &self.met {
-            each(text(self.long.get(*id)));
-        }
-    }
-
-    fn clear(&mut self) {
-        self.short.fill(0);
-        self.short_count = 0;
-        self.met.clear();
-    }
-}
-
-fn short_code(fragment: &[u8]) -> Option<usize> {
-    if SHORT_LETTERS < fragment.len() {
-        return None;
-    }
-    let mut code = 0;
-    for letter in fragment {
-        let digit = match letter {
-            b'a'..=b'z' => letter - b'a' + 1,
-            b'A'..=b'Z' => letter - b'A' + 27,
-            _ => return None,
-        };
-        code = code * SHORT_BASE + usize::from(digit);
-    }
-    Some(code)
-}
-
-fn short_text(mut code: usize) -> ([u8; SHORT_LETTERS], usize) {
-    let mut reversed = [0; SHORT_LETTERS];
-    let mut length = 0;
-    while 0 < code {
-        let digit = (code % SHORT_BASE) as u8;
-        reversed[length] = if digit < 27 { b'a' + digit - 1 } else { b'A' + digit - 27 };
-        code /= SHORT_BASE;
-        length += 1;
-    }
-    reversed[..length].reverse();
-    (reversed, length)
-}
-
 fn text(term: &[u8]) -> &str {
     std::str::from_utf8(term).expect("tokens of UTF-8 text are cut between characters")
 }
@@ -458,19 +212,9 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::index::TERM_BYTES_MAX;
     use super::super::variables::GranuleVariables;
     use super::*;
-
-    #[test]
-    fn short_fragments_survive_their_code() {
-        for fragment in ["a", "z", "A", "Z", "ab", "zZ", "aaa", "ZZZ", "fAb"] {
-            let (letters, length) = short_text(short_code(fragment.as_bytes()).unwrap());
-            assert_eq!(text(&letters[..length]), fragment);
-            assert!(short_code(fragment.as_bytes()).unwrap() < SHORT_BITS);
-        }
-        assert_eq!(short_code("é".as_bytes()), None);
-        assert_eq!(short_code(b"abcd"), None);
-    }
 
     fn variable(tally: &mut Tally, text: &str) {
         tally.variable(text.as_bytes(), false, fragments(text.as_bytes()));
@@ -544,7 +288,7 @@ mod tests {
         words.sort();
         fragments.sort();
         tally.tokens.distinct();
-        let hashes = tally.tokens.hashes.clone();
+        let hashes = tally.tokens.hashes().to_vec();
         (words, fragments, hashes, tally.lengths, tally.runs, tally.grams.end_granule())
     }
 

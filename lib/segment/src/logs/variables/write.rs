@@ -38,6 +38,16 @@ pub(super) struct SlotValues {
     equal: usize,
 }
 
+/// How the values of a slot are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Taken apart, into what [`SlotValues`] holds.
+    Masks,
+    /// All of this many hexadecimal digits.
+    Identifiers(usize),
+    Text,
+}
+
 /// The value before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
@@ -101,25 +111,34 @@ impl VariablesWriter {
 
     fn slot(&mut self, lines: bool, values: Values<'_>) {
         self.slots += 1;
-        let known = self.masks.len();
-        if !lines && let Some(zeros) = self.slot.take_numbers(values) {
-            let (mask, _) = self.masks.short(zeros);
-            self.slot.masks.push(mask);
-        } else if !lines && let Some(length) = long_identifiers(values) {
-            self.identifiers(length, values);
-            self.by_mask.push(false);
-            return;
-        } else if lines || !self.take_apart(values) {
-            self.masks.truncate(known);
-            match half_bytes(values) {
-                Some(length) => self.identifiers(length, values),
-                None => self.groups.text(values.iter().map(Value::bytes)),
-            }
-            self.by_mask.push(false);
-            return;
+        let form = self.form(lines, values);
+        match form {
+            Form::Masks => self.groups.masked(&self.slot),
+            Form::Identifiers(length) => self.identifiers(length, values),
+            Form::Text => self.groups.text(values.iter().map(Value::bytes)),
         }
-        self.groups.masked(&self.slot);
-        self.by_mask.push(!self.slot.masks.iter().any(|mask| self.masks.filtered(*mask)));
+        let filtered = |mask: &u32| self.masks.filtered(*mask);
+        self.by_mask.push(form == Form::Masks && !self.slot.masks.iter().any(filtered));
+    }
+
+    /// Chooses how the values of a slot are kept, and takes them apart where it is by masks.
+    fn form(&mut self, lines: bool, values: Values<'_>) -> Form {
+        if !lines {
+            if let Some(zeros) = self.slot.take_numbers(values) {
+                let (mask, _) = self.masks.short(zeros);
+                self.slot.masks.push(mask);
+                return Form::Masks;
+            }
+            if let Some(length) = long_identifiers(values) {
+                return Form::Identifiers(length);
+            }
+            let known = self.masks.len();
+            if self.take_apart(values) {
+                return Form::Masks;
+            }
+            self.masks.truncate(known);
+        }
+        half_bytes(values).map_or(Form::Text, Form::Identifiers)
     }
 
     /// The masks of the granule encoded last.
