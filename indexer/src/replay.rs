@@ -31,7 +31,7 @@ impl Replays {
     ///
     /// Rows without a source (pushes) always are.
     pub(crate) fn take(&mut self, batch: &LogBatch) -> Option<Vec<bool>> {
-        // Rows of many sources are mixed in a batch: each source is looked up once.
+        // Rows of many sources are in a batch, perhaps mixed: each source is looked up once.
         let mut runs: Vec<Run> = Vec::new();
         let mut numbers = HashMap::new();
         let number = |source: &SourceId| {

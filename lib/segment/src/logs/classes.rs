@@ -44,7 +44,8 @@ impl Classes {
         self.blocks.push(Block::last_of(line));
     }
 
-    /// Finds the line's tokens. The processor need not guess how many there are but for a few at once.
+    /// Finds the line's tokens, some at a time: what is written beyond the last is written over, so the
+    /// processor hardly ever has to guess whether there is another.
     pub(crate) fn edges(&self, edges: &mut Edges) {
         const TOKENS_AT_ONCE: usize = 4;
         let most = self.blocks.len() * BLOCK / 2 + TOKENS_AT_ONCE;

@@ -415,7 +415,8 @@ mod tests {
     fn filter(granules: &[Vec<u64>]) -> Filter {
         let mut builder = TokenFilterBuilder::default();
         for (granule, hashes) in granules.iter().enumerate() {
-            builder.add(granule as u32, hashes.iter().copied());
+            // Some repeat, and none comes in order.
+            builder.add(granule as u32, hashes.iter().chain(hashes).rev().copied());
         }
         let granules = granules.len() as u32;
         let encoded = builder.encode(granules);
