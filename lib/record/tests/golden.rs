@@ -10,27 +10,28 @@ use record::{
     SourceId, TimestampMillis, TimestampNanos,
 };
 
-fn logs() -> LogBatch {
+/// A row of logs: time, stream, line, attributes, source.
+type Row = (i64, Labels, String, Vec<(String, String)>, Option<(SourceId, u64)>);
+
+/// In the order of the file, which is that in which they were read.
+fn rows() -> [Row; 3] {
     let web = Labels::from_pairs([("app", "web"), ("pod", "web-1")]);
     let db = Labels::from_pairs([("app", "db")]);
     let source = SourceId([7; 16]);
-    let level = [("detected_level", "info")];
+    let level = vec![("detected_level".to_owned(), "info".to_owned())];
+    let at = 1_700_000_000_000_000_000;
+    [
+        (at + 1, web.clone(), "GET / 200".to_owned(), level.clone(), Some((source, 10))),
+        (at + 2, db, "née \"x\"".to_owned(), Vec::new(), None),
+        (-5, web, String::new(), level, Some((source, 20))),
+    ]
+}
+
+fn logs() -> LogBatch {
     let mut builder = LogBatchBuilder::new();
-    builder.push(
-        TimestampNanos(1_700_000_000_000_000_001),
-        &web,
-        "GET / 200",
-        &level,
-        Some((source, 10)),
-    );
-    builder.push(
-        TimestampNanos(1_700_000_000_000_000_002),
-        &db,
-        "née \"x\"",
-        &[] as &[(&str, &str)],
-        None,
-    );
-    builder.push(TimestampNanos(-5), &web, "", &level, Some((source, 20)));
+    for (time, stream, line, attributes, source) in rows() {
+        builder.push(TimestampNanos(time), &stream, &line, &attributes, source);
+    }
     builder.finish()
 }
 
@@ -59,16 +60,16 @@ fn golden(name: &str, newest: &[u8]) -> Bytes {
 
 #[test]
 fn logs_version_1_is_read_as_it_was_written() {
-    let expected = logs();
-    let bytes = golden("logs-v1.arrow", &expected.encode().unwrap());
+    let bytes = golden("logs-v1.arrow", &logs().encode().unwrap());
     let read = LogBatch::decode(&bytes, &Limits::default()).unwrap();
-    assert_eq!(read.times(), expected.times());
-    assert_eq!(read.streams(), expected.streams());
-    assert_eq!(read.stream_index(), expected.stream_index());
-    for row in 0..expected.len() {
-        assert_eq!(read.line(row), expected.line(row));
-        assert_eq!(read.source(row), expected.source(row));
-        assert!(read.attributes(row).eq(expected.attributes(row)));
+    assert_eq!(read.len(), rows().len());
+    for (row, (time, stream, line, attributes, source)) in rows().into_iter().enumerate() {
+        assert_eq!(read.times()[row], time);
+        assert_eq!(*read.stream(row), stream);
+        assert_eq!(read.line(row), line);
+        assert_eq!(read.source(row), source);
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        assert_eq!(read.attributes(row).map(owned).collect::<Vec<_>>(), attributes);
     }
 }
 
