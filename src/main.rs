@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod allocator;
 mod catalog;
 mod check;
 mod cli;
@@ -19,10 +20,6 @@ mod standalone;
 
 use cli::{Ask, CatalogCommand, Cli, Command};
 use process::Role;
-
-/// Keeps less of what was freed than glibc's, and asks the system less often: docs/decisions/0006.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Exit code for a wrong command line or configuration, as clap uses it.
 const EXIT_USAGE: u8 = 2;

@@ -1,0 +1,54 @@
+//! The allocator of the whole process, C libraries included: jemalloc, which keeps less of what was
+//! freed than glibc's and asks the system less often (docs/decisions/0006).
+
+/// Its options are compiled in by `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    /// More than everything else a test process holds.
+    const HELD_BYTES: u64 = 256 << 20;
+
+    /// Small enough to come from the thread's own arena, as the pieces of a segment do.
+    const PIECE_BYTES: usize = 64 << 10;
+
+    /// Options say three seconds; a busy machine takes longer.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    /// Memory of this process that is in RAM and not of a file.
+    fn anonymous_bytes() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    #[test]
+    fn what_a_thread_freed_goes_back_to_the_system_while_it_waits() {
+        let (freed, was_freed) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let pieces = HELD_BYTES as usize / PIECE_BYTES;
+            let held: Vec<Vec<u8>> = (0..pieces).map(|_| vec![1; PIECE_BYTES]).collect();
+            let most = anonymous_bytes();
+            drop(held);
+            freed.send(most).unwrap();
+            // Waits as a thread of a pool does, without another allocation.
+            let _ = ended.recv();
+        });
+        let most = was_freed.recv().unwrap();
+        assert!(HELD_BYTES <= most, "{most} bytes in memory");
+        let start = Instant::now();
+        while most - HELD_BYTES / 2 < anonymous_bytes() {
+            assert!(start.elapsed() < DEADLINE, "{} of {most} bytes kept", anonymous_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        end.send(()).unwrap();
+        thread.join().unwrap();
+    }
+}
