@@ -10,8 +10,8 @@
 //!
 //! On a crash nothing is left: outputs are bytes in memory until the caller stores them.
 //!
-//! Bounds, with one output: [`GRANULES_AHEAD`] decoded granules and their pages of each input, one
-//! granule of rows that wait, and the encoded output. With several outputs each waits for a granule
+//! Bounds, with one output: the pages of [`GRANULES_AHEAD`] granules of each input and the rows of
+//! one, one granule of rows that wait, and the encoded output. With several outputs each waits for a granule
 //! of its own, so in the worst case all rows of the inputs are in memory: callers bound those.
 
 mod order;
@@ -28,8 +28,8 @@ use super::error::{BuildError, SegmentError};
 use super::scan::LogScan;
 use super::segment::LogSegment;
 
-/// Granules of one input that are decoded at once. More make fewer, larger requests to the store and
-/// cost about 2 MiB each for every input.
+/// Granules of one input that are read at once. More make fewer, larger requests to the store and
+/// cost about half a MiB each for every input.
 pub const GRANULES_AHEAD: usize = 2;
 
 /// Why segments were not merged. Nothing was changed.

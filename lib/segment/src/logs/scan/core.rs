@@ -95,6 +95,8 @@ pub(crate) struct ScanCore {
     window_granules: usize,
     window_granules_max: usize,
     best: Option<BestRows>,
+    /// Where rows are read through: decided ones that are put together once those before are taken.
+    waiting: Option<VecDeque<Undecided>>,
     ready: VecDeque<Found>,
     pub(super) decoder: PageDecoder,
 }
@@ -165,6 +167,7 @@ impl ScanCore {
             window_granules: if limit.is_some() { 1 } else { WINDOW_GRANULES_MAX },
             window_granules_max: WINDOW_GRANULES_MAX,
             best: limit.map(|limit| BestRows::new(limit, plan.plan().direction)),
+            waiting: None,
             ready: VecDeque::new(),
             stats: ScanStats { segments: 1, ..ScanStats::default() },
             stage: Stage::Start,
@@ -175,10 +178,12 @@ impl ScanCore {
         }
     }
 
-    /// Reads at most so many granules ahead, whatever the plan.
+    /// Reads at most so many granules ahead, whatever the plan, and puts the rows of one at a time
+    /// together: they take several times the room of what was read.
     pub(crate) fn ahead(mut self, granules: usize) -> Self {
         self.window_granules_max = granules.clamp(1, WINDOW_GRANULES_MAX);
         self.window_granules = self.window_granules.min(self.window_granules_max);
+        self.waiting = Some(VecDeque::new());
         self
     }
 
@@ -204,6 +209,12 @@ impl ScanCore {
             self.budget.check()?;
             if let Some(found) = self.ready.pop_front() {
                 return Ok(Step::Found(Box::new(found)));
+            }
+            if let Some(one) = self.waiting.as_mut().and_then(VecDeque::pop_front) {
+                let started = self.budget.elapsed();
+                self.finish(one)?;
+                self.stats.finish_nanos += self.nanos_since(started);
+                continue;
             }
             let given = fetched.take().unwrap_or_default();
             let ask = match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -445,25 +456,14 @@ impl ScanCore {
     }
 
     fn finish_all(&mut self, decided: Vec<Undecided>) -> Result<(), SegmentError> {
-        let segment = self.segment.clone();
         let mut searched = Vec::new();
         for one in decided {
             self.budget.check()?;
-            let found = match one {
-                Undecided::Rows(one) if self.best.is_some() => {
-                    searched.push(one);
-                    continue;
-                }
-                Undecided::Rows(one) => {
-                    one.finish(&self.plan, &segment, &self.leaves, &mut self.stats)?
-                }
-                Undecided::Patterns(one) => {
-                    let filters = self.plan.token_needles().unwrap_or_default();
-                    let (decoder, stats) = (&mut self.decoder, &mut self.stats);
-                    one.finish(&self.plan, filters, &segment, self.by_minute, decoder, stats)?
-                }
-            };
-            self.ready.extend(found);
+            match (one, &mut self.waiting) {
+                (Undecided::Rows(one), _) if self.best.is_some() => searched.push(one),
+                (one, Some(waiting)) => waiting.push_back(one),
+                (one, None) => self.finish(one)?,
+            }
         }
         if let Some(mut best) = self.best.take() {
             let finished = self.finish_best(&searched, &mut best);
@@ -471,6 +471,23 @@ impl ScanCore {
             finished?;
         }
         self.stage = Stage::Between;
+        Ok(())
+    }
+
+    /// Puts together what is left of a granule.
+    fn finish(&mut self, one: Undecided) -> Result<(), SegmentError> {
+        let segment = self.segment.clone();
+        let found = match one {
+            Undecided::Rows(one) => {
+                one.finish(&self.plan, &segment, &self.leaves, &mut self.stats)?
+            }
+            Undecided::Patterns(one) => {
+                let filters = self.plan.token_needles().unwrap_or_default();
+                let (decoder, stats) = (&mut self.decoder, &mut self.stats);
+                one.finish(&self.plan, filters, &segment, self.by_minute, decoder, stats)?
+            }
+        };
+        self.ready.extend(found);
         Ok(())
     }
 

@@ -92,7 +92,8 @@ impl LogSegment {
         self.start_scan(self.counting_core(plan, budget).by_minute(), budget, cpu)
     }
 
-    /// Reads every row in the order in which they lie, holding at most `granules` decoded ones.
+    /// Reads every row in the order in which they lie, holding the pages of at most `granules` and
+    /// the rows of one.
     pub(crate) fn read_through(&self, granules: usize, cpu: Option<Arc<CpuPool>>) -> LogScan {
         let all = LogPlan::all(TenantId::default(), i64::MIN, i64::MAX, Vec::new());
         let plan = CompiledPlan::new(&all).expect("a plan without filters compiles");

@@ -73,7 +73,10 @@ pub(crate) fn attribute_hash(name: &str, value: &str, scratch: &mut Vec<u8>) -> 
 /// Collects hashes and granules.
 #[derive(Debug, Default)]
 pub(crate) struct TokenFilterBuilder {
-    pairs: Vec<(u64, u32)>,
+    /// Of all granules, one after the other.
+    hashes: Vec<u64>,
+    /// Each granule, and where its hashes end.
+    granules: Vec<(u32, usize)>,
 }
 
 /// A finished filter: blocks end to end, and where each ends.
@@ -87,17 +90,18 @@ pub(crate) struct EncodedFilter {
 
 impl TokenFilterBuilder {
     pub(crate) fn len(&self) -> usize {
-        self.pairs.len()
+        self.hashes.len()
     }
 
     /// Makes room for so many tokens to come, of different granules.
     pub(crate) fn reserve(&mut self, tokens: usize) {
-        self.pairs.reserve(tokens);
+        self.hashes.reserve(tokens);
     }
 
     /// Adds hashes of one granule, which may repeat.
     pub(crate) fn add(&mut self, granule: u32, hashes: impl Iterator<Item = u64>) {
-        self.pairs.extend(hashes.map(|hash| (hash, granule)));
+        self.hashes.extend(hashes);
+        self.granules.push((granule, self.hashes.len()));
     }
 
     pub(crate) fn encode(self, granules: u32) -> EncodedFilter {
@@ -123,19 +127,23 @@ impl TokenFilterBuilder {
     /// their upper bits leaves a few in each place.
     fn sorted(self) -> Vec<(u64, u32)> {
         const PAIRS_A_PLACE: usize = 64;
-        let bits = (self.pairs.len() / PAIRS_A_PLACE).max(2).ilog2();
+        let bits = (self.hashes.len() / PAIRS_A_PLACE).max(2).ilog2();
         let place = |hash: u64| (hash >> (u64::BITS - bits)) as usize;
         let mut ends = vec![0; 1 << bits];
-        self.pairs.iter().for_each(|(hash, _)| ends[place(*hash)] += 1);
+        self.hashes.iter().for_each(|hash| ends[place(*hash)] += 1);
         let mut start = 0;
         for end in &mut ends {
             start += std::mem::replace(end, start);
         }
-        let mut sorted = vec![(0, 0); self.pairs.len()];
-        for pair in self.pairs {
-            let end = &mut ends[place(pair.0)];
-            sorted[*end] = pair;
-            *end += 1;
+        let mut sorted = vec![(0, 0); self.hashes.len()];
+        let mut from = 0;
+        for (granule, to) in self.granules {
+            for hash in &self.hashes[from..to] {
+                let end = &mut ends[place(*hash)];
+                sorted[*end] = (*hash, granule);
+                *end += 1;
+            }
+            from = to;
         }
         let mut start = 0;
         for end in ends {
