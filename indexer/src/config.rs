@@ -83,8 +83,8 @@ pub struct MergeSection {
     pub inputs_min: usize,
     /// The same, at most. Each input costs about 5 MiB of memory while it is read.
     pub inputs_max: usize,
-    /// Stored bytes of what is merged into one segment, and so about its size. A merge holds up to
-    /// twice this in memory.
+    /// Stored bytes of what is merged into one segment, and so about its size. A merge holds
+    /// about three times this in memory.
     pub merged_bytes_max: u64,
     /// Raw bytes of merges that hold all rows in memory: those of samples (three times this), and
     /// those that bring late rows to their windows. A single segment above it is still spread.

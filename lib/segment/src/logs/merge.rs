@@ -11,8 +11,9 @@
 //! On a crash nothing is left: outputs are bytes in memory until the caller stores them.
 //!
 //! Bounds, with one output: the pages of [`GRANULES_AHEAD`] granules of each input and the rows of
-//! one, one granule of rows that wait, and the encoded output. With several outputs each waits for a granule
-//! of its own, so in the worst case all rows of the inputs are in memory: callers bound those.
+//! one, one granule of rows that wait, and the encoded output. With several outputs each waits for a
+//! granule of its own, so in the worst case all rows of the inputs are in memory: callers bound
+//! those.
 
 mod order;
 mod output;
@@ -29,7 +30,7 @@ use super::scan::LogScan;
 use super::segment::LogSegment;
 
 /// Granules of one input that are read at once. More make fewer, larger requests to the store and
-/// cost about half a MiB each for every input.
+/// hold the pages and columns of numbers of each, for every input.
 pub const GRANULES_AHEAD: usize = 2;
 
 /// Why segments were not merged. Nothing was changed.
